@@ -1,0 +1,1 @@
+"""Measurements. Nothing here asserts; `make bench` prints what was measured, on what."""

@@ -1,0 +1,1 @@
+"""Programs that show otelprof at work."""

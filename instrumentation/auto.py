@@ -1,0 +1,48 @@
+"""The instrumentor named `otelprof`: what `opentelemetry-instrument` and declarative configuration load.
+
+An exception in here would stop the instrumentation of everything that comes after it, so there is none.
+"""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined] # it has no `__all__`
+    BaseInstrumentor,
+)
+
+from otelprof.profiler import Profiler
+
+_log = logging.getLogger("otelprof")
+
+
+class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped base
+    """Profiles the process from `instrument()` to `uninstrument()` or its end. A singleton.
+
+    Keyword arguments of `instrument` are settings, as for `otelprof.Profiler`.
+    `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=otelprof` keeps it from being loaded.
+    """
+
+    _profiler: Profiler | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """No library needs to be there for us to start."""
+        return []
+
+    def _instrument(self, **settings: Any) -> None:  # noqa: ANN401 - as the base class has it
+        for ours in ("tracer_provider", "meter_provider", "logger_provider"):
+            settings.pop(ours, None)  # given to every instrumentor; we take the global ones
+        try:
+            profiler = Profiler(**settings)
+            profiler.start()
+        except Exception:  # noqa: BLE001 - see the module's docstring
+            _log.exception(
+                "otelprof does not profile this process; the application is not affected"
+            )
+            return
+        self._profiler = profiler
+
+    def _uninstrument(self, **_: Any) -> None:  # noqa: ANN401 - as the base class has it
+        if self._profiler is not None:
+            self._profiler.stop()
+            self._profiler = None

@@ -1,0 +1,81 @@
+"""The names of functions, for all collectors: `module.qualname`, absolute file, line."""
+
+import os
+import sys
+from bisect import bisect_right
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+# Paths in code objects may be relative to where the program started, which it may leave.
+_START_DIRECTORY = os.path.abspath(os.curdir)  # noqa: PTH100 - a Path would be made into text at once
+
+
+class CodePlace(NamedTuple):
+    """A line of a function, with the names it is shown by."""
+
+    function: str
+    filename: str
+    line: int
+
+
+class CodeNames:
+    """Names code objects. Made anew for each drain, as modules come and go.
+
+    A code object knows no module: it is the one module of `sys.modules` whose file is the code's. Where
+    none or several have that file (code from `exec`; a package's `__main__` imported twice) there is no
+    prefix, since any would be a guess.
+    """
+
+    def __init__(self) -> None:
+        self._modules = _modules_by_file()
+        # By id: the caller holds the code objects, whose own hash is slow and equality not identity.
+        self._lines: dict[int, tuple[list[int], list[int]]] = {}
+        self._names: dict[int, tuple[str, str]] = {}
+
+    def place(self, code: CodeType, offset: int) -> CodePlace:
+        """The place of the instruction at byte `offset` (`f_lasti`) of `code`."""
+        known = self._names.get(id(code))
+        if known is None:
+            known = self._names[id(code)] = self._name(code)
+        return CodePlace(*known, self._line(code, offset))
+
+    def _name(self, code: CodeType) -> tuple[str, str]:
+        filename = code.co_filename
+        if not filename.startswith("<"):
+            filename = os.path.join(_START_DIRECTORY, filename)  # noqa: PTH118 - as above
+        module = self._modules.get(filename, "")
+        return f"{module}.{code.co_qualname}" if module else code.co_qualname, filename
+
+    def _line(self, code: CodeType, offset: int) -> int:
+        """From 1; the function's first line where the instruction has none of its own."""
+        table = self._lines.get(id(code))
+        if table is None:
+            starts: list[int] = []
+            lines: list[int] = []
+            for start, _, line in code.co_lines():
+                starts.append(start)
+                lines.append(line or code.co_firstlineno)
+            table = self._lines[id(code)] = (starts, lines)
+        starts, lines = table
+        row = bisect_right(starts, max(0, offset)) - 1
+        return lines[row] if row >= 0 else code.co_firstlineno
+
+
+def _modules_by_file() -> dict[str, str]:
+    """The name of the only module that has a file, by that file."""
+    modules: dict[str, tuple[str, ModuleType]] = {}
+    shared: set[str] = set()
+    entries: list[tuple[str, object]] = list(sys.modules.items())  # anything may be put there
+    for name, module in entries:
+        # Not `module.__file__`: lazy modules import half of the world when asked for an attribute.
+        if not isinstance(module, ModuleType):
+            continue
+        file = ModuleType.__getattribute__(module, "__dict__").get("__file__")
+        if name == "__main__" and file is None and sys.argv:
+            # A script's `__file__` is deleted when the script has ended (CPython, `_PyRun_SimpleFile`),
+            # which is before the last flush.
+            file = os.path.join(_START_DIRECTORY, sys.argv[0])  # noqa: PTH118 - as above
+        # One module may have two names: `multiprocessing` calls `__main__` also `__mp_main__`.
+        if isinstance(file, str) and modules.setdefault(file, (name, module))[1] is not module:
+            shared.add(file)
+    return {file: name for file, (name, _) in modules.items() if file not in shared}

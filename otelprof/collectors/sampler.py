@@ -1,0 +1,238 @@
+"""The sampler in Python: one pass over all threads, from a thread that holds the GIL.
+
+It stays for interpreters that the C core does not know. Its limits are Python's: it sees a thread only
+where that gives up the GIL, and comes late while others compute (docs/limits.md). So every sample weighs
+as much as the time since the thread's last one, and whatever a pass could not prove is left to the next.
+
+What a pass reads must belong to one instant. That holds while the GIL is held from the list of frames to
+the last label: the kernel counts how often this thread went to sleep, which giving up the GIL makes it do.
+"""
+
+import resource
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Protocol
+
+from otelprof.collectors.kernel import GilWaiters, clock_id, cpu_ns
+from otelprof.collectors.window import Stack, Window
+from otelprof.context import Place, SpanIds, Unknown
+from otelprof.threads import OwnThread
+
+PASS_BUDGET_NS = 2_000_000  # well below the 5 ms after which another thread may demand the GIL
+_TRIES = 3
+_MAX_POOL_NS = 1_000_000_000  # CPU time waits this long for its thread to be seen on the CPU
+
+
+class SpanSource(Protocol):
+    """Who knows the current span of a thread: `context.SpanReader`."""
+
+    def span_ids(self, ident: int, top: FrameType, place: Place) -> SpanIds | Unknown | None:
+        """The span current in thread `ident`, whose innermost frame is `top`."""
+        ...
+
+    def forget(self, ident: int) -> None:
+        """Drop what is known of a thread that ended."""
+        ...
+
+
+class _Thread:
+    """What the sampler knows of one thread of the application."""
+
+    __slots__ = (
+        "clock",
+        "counted_cpu_ns",
+        "name",
+        "native_id",
+        "pool_ns",
+        "pool_since_ns",
+        "sampled_ns",
+        "span",
+        "stack",
+        "still_cpu_ns",
+        "window",
+    )
+
+    def __init__(
+        self, name: str, native_id: int | None, sampled_ns: int, counted_cpu_ns: int
+    ) -> None:
+        self.name = name
+        self.native_id = native_id
+        self.clock = None if native_id is None else clock_id(native_id)
+        self.sampled_ns = sampled_ns  # when it was sampled last
+        self.counted_cpu_ns = counted_cpu_ns  # its CPU clock then
+        self.still_cpu_ns = -1  # its CPU clock right after its stack was read
+        self.pool_ns = 0  # CPU time not yet given to a stack
+        self.pool_since_ns = sampled_ns
+        self.window: Window | None = None  # what `stack` belongs to
+        self.stack: Stack | None = None
+        self.span: SpanIds | Unknown | None = None
+
+
+class Sampler:
+    """Samples all threads into a window. Used by one thread, which holds the GIL throughout a pass."""
+
+    def __init__(self, spans: SpanSource) -> None:
+        self._spans = spans
+        self._threads: dict[int, _Thread] = {}
+        self._present: set[int] = set()  # idents of the last list of frames, our own threads' too
+        self._waiters = GilWaiters()
+        self._last_pass_ns = 0
+        self.samples = 0
+        self.retries = 0
+        self.cut_passes = 0
+
+    def learn(self) -> bool:
+        """Find out what this machine can tell. Once, in the sampling thread."""
+        return self._waiters.learn()
+
+    def begin(self, window: Window, now_ns: int) -> None:
+        """Take what every thread has used so far as the beginning: at start and after a pause."""
+        self._threads.clear()
+        self._present = set()
+        self._waiters.close()
+        self._last_pass_ns = now_ns
+        self._update_threads(sys._current_frames(), window, now_ns)  # noqa: SLF001 - as in a pass
+        for thread in self._threads.values():
+            thread.counted_cpu_ns = 0 if thread.clock is None else cpu_ns(thread.clock) or 0
+
+    def take_pass(self, window: Window, now_ns: int) -> None:
+        """Sample every thread once, fewer if the pass gets long: those are first in the next one.
+
+        Args:
+            window: where the samples go.
+            now_ns: monotonic time.
+        """
+        deadline_ns = now_ns + PASS_BUDGET_NS
+        for _ in range(_TRIES):
+            if self._try_pass(window, now_ns, deadline_ns):
+                break
+            self.retries += 1
+        else:
+            window.count("torn")
+        self._last_pass_ns = now_ns
+
+    def _try_pass(self, window: Window, now_ns: int, deadline_ns: int) -> bool:
+        """False if the GIL was given up: then nothing was added after that."""
+        switches = _voluntary_switches()
+        frames = sys._current_frames()  # noqa: SLF001 - CPython's documented way to other threads' stacks
+        if frames.keys() != self._present:
+            self._update_threads(frames, window, now_ns)
+        for ident, thread in list(self._threads.items()):
+            if thread.sampled_ns == now_ns:
+                continue
+            if not self._sample(ident, thread, frames[ident], window, now_ns, switches):
+                return False
+            if time.monotonic_ns() > deadline_ns:
+                self._put_last(now_ns)
+                self.cut_passes += 1
+                break
+        return True
+
+    def _put_last(self, now_ns: int) -> None:
+        """Let the next pass begin with the threads that this one did not reach."""
+        done = {i: t for i, t in self._threads.items() if t.sampled_ns == now_ns}
+        for ident in done:
+            del self._threads[ident]
+        self._threads.update(done)
+
+    def _sample(
+        self,
+        ident: int,
+        thread: _Thread,
+        top: FrameType,
+        window: Window,
+        now_ns: int,
+        switches: int,
+    ) -> bool:
+        used_ns = None if thread.clock is None else cpu_ns(thread.clock)
+        if used_ns is None and thread.clock is not None:
+            self._drop(ident, window)  # the thread is dead, and its ident may be another's by now
+            return True
+        wall_ns = now_ns - thread.sampled_ns
+        if used_ns is not None and used_ns == thread.still_cpu_ns and thread.window is window:
+            # It has not run since its stack was read, so that is its stack.
+            window.add(thread.stack, thread.span, thread.name, wall_ns, 0)  # type: ignore[arg-type] # set with `window`
+            thread.sampled_ns = now_ns
+            self.samples += 1
+            return True
+        stack = window.intern(top)
+        span = self._spans.span_ids(ident, top, stack.place)
+        after_ns = None if thread.clock is None else cpu_ns(thread.clock)
+        pool_ns = 0
+        if used_ns is not None:
+            pool_ns = thread.pool_ns + used_ns - thread.counted_cpu_ns
+        spent_ns = 0
+        if pool_ns and (
+            used_ns != after_ns or self._waiters.is_on_cpu(thread.native_id or 0) is not False
+        ):
+            spent_ns, pool_ns = pool_ns, 0
+        if _voluntary_switches() != switches:
+            return False
+        window.add(stack, span, thread.name, wall_ns, spent_ns)
+        thread.sampled_ns = now_ns
+        thread.counted_cpu_ns = used_ns or 0
+        thread.still_cpu_ns = -1 if after_ns is None else after_ns
+        thread.window, thread.stack, thread.span = window, stack, span
+        self.samples += 1
+        if not pool_ns or spent_ns:
+            thread.pool_since_ns = now_ns
+        elif now_ns - thread.pool_since_ns > _MAX_POOL_NS:
+            window.add_unattributed(thread.name, pool_ns, 0)
+            pool_ns, thread.pool_since_ns = 0, now_ns
+        thread.pool_ns = pool_ns
+        return True
+
+    def end(self, window: Window, now_ns: int) -> None:
+        """Account for the time since the last pass, without a stack. At stop, so that totals are true."""
+        for thread in self._threads.values():
+            used_ns = None if thread.clock is None else cpu_ns(thread.clock)
+            since_ns = 0 if used_ns is None else used_ns - thread.counted_cpu_ns
+            window.add_unattributed(thread.name, thread.pool_ns + since_ns, now_ns - thread.sampled_ns)
+        self._threads.clear()
+
+    def threads_without_clock(self) -> int:
+        """Threads whose CPU time cannot be read: started neither by `threading` nor known to it."""
+        return sum(thread.clock is None for thread in self._threads.values())
+
+    def _update_threads(self, frames: dict[int, FrameType], window: Window, now_ns: int) -> None:
+        for ident in self._threads.keys() - frames.keys():
+            self._drop(ident, window)
+        new = frames.keys() - self._present
+        self._present = set(frames)
+        if not new:
+            return
+        known = {thread.ident: thread for thread in threading.enumerate()}
+        for ident in new:
+            thread = known.get(ident)
+            if isinstance(thread, OwnThread):
+                continue
+            native_id = getattr(thread, "native_id", None)
+            if ident == threading.get_ident():
+                # A forked child's first: `threading` may still have the id of the parent's thread.
+                native_id = threading.get_native_id()
+            used_ns = None if native_id is None else cpu_ns(clock_id(native_id))
+            if used_ns is None:
+                native_id, used_ns = None, 0
+            name = thread.name if thread is not None else "unknown"
+            # Born since the last pass: all it has used is new, which cannot be more than has passed.
+            before_ns = max(0, used_ns - (now_ns - self._last_pass_ns))
+            self._threads[ident] = _Thread(name, native_id, self._last_pass_ns, before_ns)
+
+    def _drop(self, ident: int, window: Window) -> None:
+        thread = self._threads.pop(ident)
+        self._present.discard(ident)
+        if thread.pool_ns:
+            window.add_unattributed(thread.name, thread.pool_ns, 0)
+        if thread.native_id is not None:
+            self._waiters.forget(thread.native_id)
+        self._spans.forget(ident)
+
+
+def _voluntary_switches() -> int:
+    """How often this thread went to sleep: at the latest when it gives the GIL to another that wants it.
+
+    CPython's `drop_gil` waits until the other has it, and `take_gil` waits to get it back. Under 1 µs.
+    """
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw

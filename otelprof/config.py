@@ -1,0 +1,255 @@
+"""The configuration: one frozen dataclass, read once.
+
+Precedence: argument > `OTELPROF_*` > `OTEL_*` > default. Nothing else in otelprof reads the environment.
+A bad value in the environment never stops the application: it is named in one log line and the default
+is used. A bad argument is the caller's mistake and raises `ConfigError`.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+from urllib.parse import unquote
+
+from otelprof.errors import ConfigError
+
+_log = logging.getLogger("otelprof")
+
+OtlpProtocol = Literal["grpc", "http/protobuf"]
+Compression = Literal["none", "gzip"]
+SpanId = Literal["own", "root"]
+
+MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
+_SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
+_DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpSettings:
+    """Where and how OTLP leaves. Read from `OTEL_EXPORTER_OTLP_PROFILES_*`, then `OTEL_EXPORTER_OTLP_*`.
+
+    Attributes:
+        protocol: opentelemetry-python's default and the distribution's are `grpc`.
+        endpoint: for `http/protobuf` the whole URL of the signal; for `grpc` scheme, host and port.
+        headers: sent with each request; names in lower case.
+        timeout_s: of one request. As in opentelemetry-python the variables are in seconds.
+        insecure: `grpc` only: no TLS where the endpoint has no scheme.
+    """
+
+    protocol: OtlpProtocol = "grpc"
+    endpoint: str = "http://localhost:4317"
+    headers: tuple[tuple[str, str], ...] = ()
+    timeout_s: float = 10.0
+    compression: Compression = "gzip"
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set. `from_environment` fills it; see the table in docs/configuration.md.
+
+    Attributes:
+        enabled: the off switch (`OTELPROF_ENABLED`, `OTEL_SDK_DISABLED`).
+        collect: kinds to collect (`OTELPROF_COLLECT`).
+        rate_hz: samples per second and thread (`OTELPROF_RATE`), 1 to 1000.
+        flush_s: how often profiles leave, in seconds (`OTELPROF_FLUSH`).
+        exporters: names of exporters (`OTELPROF_EXPORTER`); `none` or empty for no exporter.
+        span_id: which id goes into `pyroscope.profile.id` and OTLP links (`OTELPROF_SPAN_ID`).
+        file_dir: where `file` writes (`OTELPROF_FILE_DIR`).
+        output: one file for everything, instead of what `exporters` names (`OTELPROF_OUTPUT`).
+        otlp: see there.
+    """
+
+    enabled: bool = True
+    collect: tuple[str, ...] = ("cpu", "wall")
+    rate_hz: float = 100.0
+    flush_s: float = 15.0
+    exporters: tuple[str, ...] = ("otlp",)
+    span_id: SpanId = "own"
+    file_dir: Path = Path("otelprof-profiles")
+    output: Path | None = None
+    otlp: OtlpSettings = field(default_factory=OtlpSettings)
+
+    def __post_init__(self) -> None:
+        if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
+            raise ConfigError(f"rate_hz: {self.rate_hz} is not in {MIN_RATE_HZ:g}..{MAX_RATE_HZ:g}")
+        if not self.flush_s > 0:
+            raise ConfigError(f"flush_s: {self.flush_s} is not above 0")
+        if self.span_id not in {"own", "root"}:
+            raise ConfigError(f"span_id: {self.span_id!r} is neither 'own' nor 'root'")
+        if not self.collect:
+            raise ConfigError("collect: names no kind of profile")
+
+    def with_arguments(self, arguments: Mapping[str, object]) -> "Config":
+        """A copy with some fields set by the caller.
+
+        Raises:
+            ConfigError: an argument names no field, or its value cannot be used.
+        """
+        known = {f.name for f in fields(self)}
+        if isinstance(arguments.get("output"), str):
+            arguments = {**arguments, "output": Path(str(arguments["output"]))}
+        for name in arguments:
+            if name not in known:
+                raise ConfigError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
+        try:
+            return replace(self, **arguments)  # type: ignore[arg-type] # checked by __post_init__
+        except TypeError as error:
+            raise ConfigError(f"{arguments}: {error}") from error
+
+
+_Value = TypeVar("_Value")
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration that the environment asks for. Never raises."""
+    env = _Environment(os.environ if environ is None else environ)
+    disabled = env.read(["OTEL_SDK_DISABLED"], parse_bool, default=False)
+    return Config(
+        enabled=env.read(["OTELPROF_ENABLED"], parse_bool, default=True) and not disabled,
+        collect=env.read(["OTELPROF_COLLECT"], _parse_kinds, default=("cpu", "wall")),
+        rate_hz=env.read(["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
+        flush_s=env.read(["OTELPROF_FLUSH"], parse_duration_s, default=15.0),
+        exporters=env.read(["OTELPROF_EXPORTER"], _parse_exporters, default=("otlp",)),
+        span_id=cast(
+            "SpanId", env.read(["OTELPROF_SPAN_ID"], _one_of("own", "root"), default="own")
+        ),
+        file_dir=env.read(["OTELPROF_FILE_DIR"], Path, default=Path("otelprof-profiles")),
+        output=_output(env),
+        otlp=_otlp_settings(env),
+    )
+
+
+class _Environment:
+    """Reads variables; an empty one counts as unset, a bad one is named and counts as unset."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
+    def read(self, names: list[str], parse: Callable[[str], _Value], *, default: _Value) -> _Value:
+        for name in names:
+            text = self.text(name)
+            if not text:
+                continue
+            try:
+                return parse(text)
+            except ValueError as error:
+                _log.warning("%s=%r is not used: %s", name, text, error)
+        return default
+
+
+def _output(env: _Environment) -> Path | None:
+    """`OTELPROF_OUTPUT`, with the pid in its name in processes that `otelprof run` did not start itself."""
+    text = env.text("OTELPROF_OUTPUT")
+    if not text:
+        return None
+    runner = env.text("OTELPROF_RUNNER_PID")
+    return Path(text) if runner in {"", str(os.getppid())} else with_pid(Path(text))
+
+
+def with_pid(path: Path) -> Path:
+    """`out.pb.gz` as `out-4121.pb.gz`: the name for another process's share."""
+    name, dot, suffixes = path.name.partition(".")
+    return path.with_name(f"{name}-{os.getpid()}{dot}{suffixes}")
+
+
+def _otlp_settings(env: _Environment) -> OtlpSettings:
+    """Read the standard variables as opentelemetry-python does: signal first, then general."""
+
+    def names(last: str) -> list[str]:
+        return [f"OTEL_EXPORTER_OTLP_PROFILES_{last}", f"OTEL_EXPORTER_OTLP_{last}"]
+
+    protocol = cast(
+        "OtlpProtocol",
+        env.read(names("PROTOCOL"), _one_of("grpc", "http/protobuf"), default="grpc"),
+    )
+    own, general = names("ENDPOINT")
+    if env.text(own):
+        endpoint = env.text(own)
+    elif protocol == "grpc":
+        endpoint = env.text(general) or "http://localhost:4317"
+    else:
+        endpoint = (env.text(general) or "http://localhost:4318").rstrip("/") + _SIGNAL_PATH
+    return OtlpSettings(
+        protocol=protocol,
+        endpoint=endpoint,
+        headers=env.read(names("HEADERS"), parse_headers, default=()),
+        timeout_s=env.read(names("TIMEOUT"), _parse_positive, default=10.0),
+        compression=cast(
+            "Compression",
+            env.read(names("COMPRESSION"), _one_of("gzip", "none"), default="gzip"),
+        ),
+        insecure=env.read(names("INSECURE"), parse_bool, default=False),
+    )
+
+
+def parse_bool(text: str) -> bool:
+    """`true` in any case is true, `false` is false; nothing else, as the OpenTelemetry specification says."""
+    lowered = text.strip().lower()
+    if lowered not in {"true", "false"}:
+        raise ValueError("expected true or false")
+    return lowered == "true"
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds in `250ms`, `15s`, `2m`, `1h`; a bare number is seconds. Above 0."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m")
+    return float(match[1]) * _DURATION_S[match[2] or "s"]
+
+
+def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+    """Headers in `name=value,name=value`, values URL-encoded, as the OTLP exporters read them."""
+    headers: list[tuple[str, str]] = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"expected name=value, got {item!r}")
+        headers.append((unquote(name).strip().lower(), unquote(value).strip()))
+    return tuple(headers)
+
+
+def _parse_positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError("expected a number above 0")
+    return value
+
+
+def _parse_rate_hz(text: str) -> float:
+    value = float(text.removesuffix("Hz").removesuffix("hz"))
+    if not MIN_RATE_HZ <= value <= MAX_RATE_HZ:
+        raise ValueError(f"expected {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} samples per second")
+    return value
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _parse_kinds(text: str) -> tuple[str, ...]:
+    kinds = _parse_names(text)
+    if not kinds:
+        raise ValueError("names no kind of profile")
+    return kinds
+
+
+def _parse_exporters(text: str) -> tuple[str, ...]:
+    names = _parse_names(text)
+    return () if names == ("none",) else names
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return text.lower()
+
+    return parse

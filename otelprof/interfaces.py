@@ -1,0 +1,89 @@
+"""The seams of otelprof, on one page: what a collector and an exporter promise.
+
+Threads, deadlines and errors are part of the promise and stand in the docstrings. Each implementation
+proves itself in its own file with a `TYPE_CHECKING` line.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from otelprof.model import Batch, Profile
+
+
+class Collector(Protocol):
+    """Takes samples of one or more kinds. All methods are called from threads of otelprof or `start()`'s.
+
+    After `start()` returned, no method raises: what goes wrong is counted in `health()`.
+    """
+
+    def start(self) -> None:
+        """Begin to sample. Idempotent. Returns when sampling runs, within 100 ms."""
+        ...
+
+    def stop(self) -> None:
+        """Stop sampling, within 0.1 s. Idempotent. What was collected stays for `drain`."""
+        ...
+
+    def pause(self) -> None:
+        """Sample nothing until `resume`. The time between is not sampled and not made up for."""
+        ...
+
+    def resume(self) -> None:
+        """Sample again after `pause`."""
+        ...
+
+    def drain(self) -> list[Profile]:
+        """Hand over everything since the last drain, one profile a kind, without empty ones.
+
+        The profiles carry no resource and no id yet: the pipeline adds both.
+        """
+        ...
+
+    def health(self) -> Mapping[str, int]:
+        """Counters since `start`, by name; units are in the names."""
+        ...
+
+    def after_fork(self) -> None:
+        """Start fresh in a forked child: nothing of the parent's samples, no thread, new locks.
+
+        Called in the child before any other method; `start` follows if the parent was sampling.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one profile.
+
+    Attributes:
+        verdict: `delivered`; `retry`, later; or `refused`, never again.
+        reason: for `retry` and `refused`, in words for a log line.
+        retry_after_s: for `retry`, what the receiver asked for; None if it did not.
+    """
+
+    verdict: Literal["delivered", "retry", "refused"]
+    reason: str = ""
+    retry_after_s: float | None = None
+
+
+DELIVERED = Outcome("delivered")
+
+
+class Exporter(Protocol):
+    """Delivers batches. Called from one thread at a time."""
+
+    def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
+        """Deliver `batch` within `timeout_s` seconds; one outcome for all of it.
+
+        Never raises for what a receiver does; the pipeline retries, counts and drops.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections and files, within 0.5 s. `export` is not called again."""
+        ...
+
+    def after_fork(self) -> None:
+        """Forget inherited connections in a forked child, without using or closing them politely."""
+        ...

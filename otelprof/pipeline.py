@@ -1,0 +1,275 @@
+"""From collectors to exporters: one worker thread, a flush a period, and deadlines that hold.
+
+The worker drains the collectors, completes the profiles with what is known only now (resource, id), and
+hands the batch to every exporter. What a receiver cannot take yet waits in a bounded queue of that
+exporter, oldest dropped first; every loss is counted and said once. This is the one retry loop.
+"""
+
+import logging
+import os
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
+from otelprof.errors import OtelprofError
+from otelprof.interfaces import Collector, Exporter, Outcome
+from otelprof.model import PROFILE_ID_BYTES, Attributes, Batch, Profile, SpanRecord
+from otelprof.threads import OwnThread
+
+_log = logging.getLogger("otelprof")
+
+MAX_WAITING = 40  # batches an exporter may lag behind: ten minutes at the default flush of 15 s
+MIN_BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
+EXPORT_TIMEOUT_S = 10.0
+_TICK_S = 1.0
+
+
+class Lane:
+    """One exporter with the batches that wait for it. Used by the worker only."""
+
+    def __init__(self, name: str, build: Callable[[], Exporter], clock: Clock) -> None:
+        self.name = name
+        self.counters: Counter[str] = Counter()
+        self._build = build
+        self._clock = clock
+        self._exporter: Exporter | None = None
+        self._waiting: deque[Batch] = deque()
+        self._backoff_s = 0.0
+        self._not_before_ns = 0
+        self._is_broken = False
+        self._said_refused = False
+        self._is_forked = False
+
+    def put(self, batch: Batch) -> None:
+        """Queue a batch, dropping the oldest if too many wait."""
+        if self._is_broken:
+            self._count("dropped", batch)
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._count("dropped", self._waiting.popleft())
+        self._waiting.append(batch)
+
+    def is_idle(self) -> bool:
+        """Whether everything has been delivered or given up."""
+        return not self._waiting
+
+    def due_ns(self) -> int | None:
+        """When to try again; None if nothing waits."""
+        return self._not_before_ns if self._waiting else None
+
+    def deliver(self, deadline_ns: int, *, at_once: bool) -> None:
+        """Send what waits, in order, until the receiver says no or the deadline has come."""
+        if not at_once and self._clock.monotonic_ns() < self._not_before_ns:
+            return
+        while self._waiting:
+            timeout_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
+            if timeout_s <= 0:
+                return
+            batch = self._waiting[0]
+            outcome = self._export(batch, min(timeout_s, EXPORT_TIMEOUT_S))
+            if outcome.verdict == "retry":
+                self._put_off(outcome)
+                return
+            self._waiting.popleft()
+            self._count(outcome.verdict, batch)
+            if outcome.verdict == "refused":
+                if not self._said_refused:
+                    self._said_refused = True
+                    _log.warning(
+                        "%s: profiles are refused and dropped: %s", self.name, outcome.reason
+                    )
+            elif self._backoff_s:
+                self._backoff_s = 0.0
+                _log.info("%s: profiles are delivered again", self.name)
+
+    def abandon(self) -> int:
+        """Give up what still waits; returns how many batches that is."""
+        lost = len(self._waiting)
+        for batch in self._waiting:
+            self._count("dropped", batch)
+        self._waiting.clear()
+        return lost
+
+    def close(self) -> None:
+        """Close the exporter, if it was ever built."""
+        if self._exporter is not None:
+            self._exporter.close()
+
+    def after_fork(self) -> None:
+        """Forget the parent's batches and connections."""
+        if self._exporter is None:
+            self._is_forked = True  # it is still to be told
+        else:
+            self._exporter.after_fork()
+        self._waiting.clear()
+        self.counters.clear()
+        self._backoff_s, self._not_before_ns = 0.0, 0
+
+    def _export(self, batch: Batch, timeout_s: float) -> Outcome:
+        if self._exporter is None:
+            try:
+                self._exporter = self._build()
+            except OtelprofError as error:
+                self._is_broken = True
+                return Outcome("refused", str(error))
+            if self._is_forked:
+                self._exporter.after_fork()
+        try:
+            return self._exporter.export(batch, timeout_s=timeout_s)
+        except Exception as error:  # noqa: BLE001 - it promised not to; its batch must not block the next
+            _log.exception("%s: export raised", self.name)
+            return Outcome("refused", f"{type(error).__name__}: {error}")
+
+    def _put_off(self, outcome: Outcome) -> None:
+        self.counters["retries"] += 1
+        if not self._backoff_s:
+            _log.warning("%s: profiles wait, the service runs on: %s", self.name, outcome.reason)
+        self._backoff_s = min(MAX_BACKOFF_S, max(MIN_BACKOFF_S, 2 * self._backoff_s))
+        # Full jitter, so that the workers of a service do not come back all at once.
+        wait_s = random.uniform(0, self._backoff_s)  # noqa: S311 - jitter
+        wait_s = max(wait_s, outcome.retry_after_s or 0.0)
+        self._not_before_ns = self._clock.monotonic_ns() + round(wait_s * NS_PER_S)
+
+    def _count(self, what: str, batch: Batch) -> None:
+        self.counters[f"{what}_profiles"] += len(batch.profiles)
+
+
+class Pipeline:
+    """The worker that moves profiles from collectors to exporters.
+
+    Args:
+        collectors: drained at every flush.
+        exporters: by name, how to build each; built in the worker on first use, since imports are slow.
+        take_spans: hands over the spans that ended since the last call.
+        resource: the attributes of the process, read anew at every flush.
+        flush_s: seconds between two flushes.
+        on_tick: called about once a second until it returns True.
+    """
+
+    def __init__(  # noqa: PLR0913 - the ends that it joins
+        self,
+        *,
+        collectors: Sequence[Collector],
+        exporters: Mapping[str, Callable[[], Exporter]],
+        take_spans: Callable[[], tuple[SpanRecord, ...]],
+        resource: Callable[[], Attributes],
+        flush_s: float,
+        on_tick: Callable[[], bool],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._collectors = collectors
+        self._lanes = [Lane(name, build, clock) for name, build in exporters.items()]
+        self._take_spans = take_spans
+        self._resource = resource
+        self._flush_ns = round(flush_s * NS_PER_S)
+        self._on_tick = on_tick
+        self._clock = clock
+        self._reset()
+
+    def _reset(self) -> None:
+        self._wake = threading.Event()
+        self._flushed = threading.Event()
+        self._flush_deadline_ns: int | None = None
+        self._is_stopping = False
+        self._needs_tick = True
+        self._collected: Counter[str] = Counter()
+        self._thread: OwnThread | None = None
+
+    def start(self) -> None:
+        """Start the worker, if it does not run."""
+        if self._thread is None:
+            self._thread = OwnThread("worker", self._run)
+            self._thread.start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Drain and deliver now; True if everything was delivered within `timeout_s` seconds."""
+        if self._thread is None:
+            return True
+        self._flushed.clear()
+        self._flush_deadline_ns = self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
+        self._wake.set()
+        return self._flushed.wait(timeout_s) and all(lane.is_idle() for lane in self._lanes)
+
+    def shutdown(self, timeout_s: float) -> bool:
+        """Flush and end the worker within `timeout_s` seconds. What could not be sent is said in one line."""
+        thread = self._thread
+        if thread is None:
+            return True
+        self._is_stopping = True
+        done = self.flush(timeout_s)
+        self._thread = None
+        if not done and not self._flushed.is_set():
+            _log.warning("the last profiles were not delivered within %g s", timeout_s)
+        return done
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, with nothing of the parent's."""
+        for lane in self._lanes:
+            lane.after_fork()
+        self._reset()
+
+    def statistics(self) -> dict[str, int]:
+        """What was collected, and what each exporter did with it, in profiles."""
+        counted = dict(self._collected)
+        for lane in self._lanes:
+            counted.update({f"{lane.name}.{what}": n for what, n in lane.counters.items()})
+        return counted
+
+    def _run(self) -> None:
+        # Whatever exporters call is not the application's: it must not appear in its traces.
+        with suppress_instrumentation():
+            next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
+            while True:
+                self._clock.wait(self._wake, self._sleep_s(next_flush_ns))
+                self._wake.clear()
+                now_ns = self._clock.monotonic_ns()
+                asked_deadline_ns, self._flush_deadline_ns = self._flush_deadline_ns, None
+                self._needs_tick = self._needs_tick and not self._on_tick()
+                if asked_deadline_ns is not None or now_ns >= next_flush_ns:
+                    next_flush_ns = now_ns + self._flush_ns
+                    self._collect()
+                deadline_ns = asked_deadline_ns or now_ns + round(EXPORT_TIMEOUT_S * NS_PER_S)
+                for lane in self._lanes:
+                    lane.deliver(deadline_ns, at_once=asked_deadline_ns is not None)
+                if self._is_stopping:
+                    self._close()
+                    self._flushed.set()
+                    return
+                if asked_deadline_ns is not None:
+                    self._flushed.set()
+
+    def _sleep_s(self, next_flush_ns: int) -> float:
+        due = [
+            next_flush_ns,
+            *(d for d in (lane.due_ns() for lane in self._lanes) if d is not None),
+        ]
+        sleep_s = (min(due) - self._clock.monotonic_ns()) / NS_PER_S
+        return min(sleep_s, _TICK_S) if self._needs_tick else sleep_s
+
+    def _collect(self) -> None:
+        """Make one batch of everything since the last flush and queue it."""
+        drained = [profile for collector in self._collectors for profile in collector.drain()]
+        if not drained:
+            return  # the spans stay where they are, to leave beside the next profile
+        resource = self._resource()
+        profiles = tuple(_completed(profile, resource) for profile in drained)
+        self._collected["collected_profiles"] += len(profiles)
+        batch = Batch(profiles, self._take_spans(), resource)
+        for lane in self._lanes:
+            lane.put(batch)
+
+    def _close(self) -> None:
+        for lane in self._lanes:
+            lost = lane.abandon()
+            if lost:
+                _log.warning("%s: the profiles of %d flushes were not delivered", lane.name, lost)
+            lane.close()
+
+
+def _completed(profile: Profile, resource: Attributes) -> Profile:
+    return replace(profile, resource=resource, profile_id=os.urandom(PROFILE_ID_BYTES))

@@ -1,0 +1,208 @@
+"""The profiler: builds everything from a `Config`, and starts and stops it in the right order."""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Self
+
+from otelprof.config import Config, from_environment
+from otelprof.context import SpanReader
+from otelprof.errors import ConfigError, ExporterError
+from otelprof.interfaces import Collector, Exporter
+from otelprof.model import Attributes
+from otelprof.pipeline import Pipeline
+from otelprof.spans import SpanLog, SpanRecorder, current_resource, record_spans_of_provider
+
+_log = logging.getLogger("otelprof")
+
+EXIT_TIMEOUT_S = 2.0
+
+
+class Profiler:
+    """Profiles this process from `start` to `stop`. Also a context manager.
+
+        with otelprof.Profiler(output="out.pb.gz"):
+            work()
+
+    Settings that are not given come from the environment; see `config.Config` for their names.
+    After `start` nothing raises into the application: what goes wrong is logged once and counted.
+
+    Raises:
+        ConfigError: a setting does not exist or its value cannot be used.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: object) -> None:
+        given = from_environment() if config is None else config
+        self.config = given.with_arguments(settings)
+        self._lock = threading.Lock()
+        self._is_running = False
+        self._log = SpanLog()
+        self._recorder: SpanRecorder | None = None
+        self._spans = SpanReader(self._log.local_root_of)
+        self._collectors = _collectors(self.config, self._spans)
+        self._pipeline = Pipeline(
+            collectors=self._collectors,
+            exporters=_exporters(self.config),
+            take_spans=self._log.take,
+            resource=_resource,
+            flush_s=self.config.flush_s,
+            on_tick=self._watch_provider,
+        )
+
+    def start(self) -> None:
+        """Begin to profile. Idempotent; does nothing where otelprof is switched off."""
+        with self._lock:
+            if self._is_running or not self.config.enabled:
+                return
+            self._is_running = True
+            self._spans.install()
+            self._recorder = None
+            self._watch_provider()
+            for collector in self._collectors:
+                collector.start()
+            self._pipeline.start()
+            _running.add(self)
+            atexit.register(self.stop)
+
+    def stop(self, timeout_s: float = EXIT_TIMEOUT_S) -> bool:
+        """Stop and deliver the rest, within `timeout_s` seconds. True if everything was delivered."""
+        with self._lock:
+            if not self._is_running:
+                return True
+            self._is_running = False
+            for collector in self._collectors:
+                collector.stop()
+            done = self._pipeline.shutdown(timeout_s)
+            if self._recorder is not None:
+                self._recorder.close()
+            self._spans.uninstall()
+            _running.discard(self)
+            atexit.unregister(self.stop)
+            return done
+
+    def pause(self) -> None:
+        """Take no samples until `resume`."""
+        for collector in self._collectors:
+            collector.pause()
+
+    def resume(self) -> None:
+        """Take samples again."""
+        for collector in self._collectors:
+            collector.resume()
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Deliver what was collected so far; True if that was done within `timeout_s` seconds."""
+        return self._pipeline.flush(timeout_s)
+
+    def health(self) -> Mapping[str, int]:
+        """Counters of all parts since the start."""
+        counters = self._pipeline.statistics()
+        for collector in self._collectors:
+            counters.update(collector.health())
+        counters["dropped_spans"] = self._log.dropped()
+        return counters
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child: called by the at-fork hook, in the child's only thread."""
+        self._lock = threading.Lock()
+        self._log.after_fork()
+        self._spans.after_fork()
+        for collector in self._collectors:
+            collector.after_fork()
+            collector.start()
+        self._pipeline.after_fork()
+        self._pipeline.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _watch_provider(self) -> bool:
+        """Add our span processor as soon as the application has a tracer provider."""
+        if self._recorder is None:
+            recorder = SpanRecorder(self._log, span_id=self.config.span_id)
+            if record_spans_of_provider(recorder):
+                self._recorder = recorder
+        return self._recorder is not None
+
+
+def _resource() -> Attributes:
+    """The application's resource, with the pid, which a profile keeps when another process sends it."""
+    attributes = dict(current_resource())
+    attributes["process.pid"] = os.getpid()
+    return tuple(attributes.items())
+
+
+def _collectors(config: Config, spans: SpanReader) -> list[Collector]:
+    """One collector for each class that the configured kinds are registered with."""
+    kinds: dict[Any, list[str]] = {}
+    for kind in config.collect:
+        kinds.setdefault(_load("otelprof.collectors", kind, ConfigError), []).append(kind)
+    return [build(tuple(names), config, spans) for build, names in kinds.items()]
+
+
+def _exporters(config: Config) -> dict[str, Callable[[], Exporter]]:
+    names = config.exporters if config.output is None else ("file",)
+    return {name: partial(_build_exporter, name, config) for name in names}
+
+
+def _build_exporter(name: str, config: Config) -> Exporter:
+    exporter: Exporter = _load("otelprof.exporters", name, ExporterError)(config)
+    return exporter
+
+
+def _load(group: str, name: str, error: type[ConfigError | ExporterError]) -> Any:  # noqa: ANN401 - what an entry point is, its group says
+    found = entry_points(group=group, name=name)
+    if not found:
+        known = ", ".join(sorted(entry_points(group=group).names))
+        raise error(f"{group}: there is no {name!r}, only {known}")
+    try:
+        return next(iter(found)).load()
+    except ImportError as cause:
+        raise error(f"{group}: {name!r} cannot be loaded: {cause}") from cause
+
+
+_running: weakref.WeakSet[Profiler] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for profiler in list(_running):
+        try:
+            profiler.after_fork()
+            _stop_with_multiprocessing(profiler)
+        except Exception:  # noqa: BLE001 - a fork of the application must succeed
+            _log.exception("the profiler could not be started in the forked child")
+
+
+def _stop_with_multiprocessing(profiler: Profiler) -> None:
+    """Deliver the rest when a `multiprocessing` child ends: it leaves by `os._exit`, without atexit.
+
+    Its finalizers run before that, but it clears them after the fork and then calls those registered here
+    (Lib/multiprocessing/process.py, `_bootstrap`).
+    """
+    if "multiprocessing.util" not in sys.modules:
+        return
+    from multiprocessing import util  # noqa: PLC0415 - only where the application has imported it
+
+    def stop_at_exit(profiler: Profiler) -> None:
+        util.Finalize(profiler, profiler.stop, exitpriority=0)
+
+    util.register_after_fork(profiler, stop_at_exit)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
