@@ -30,17 +30,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long one run takes")
     parser.add_argument("--rate", type=float, default=100.0)
-    parser.add_argument("--one", choices=PROGRAMS, help="run one program here and print its figures")
+    parser.add_argument(
+        "--one", choices=PROGRAMS, help="run one program here and print its figures"
+    )
     parser.add_argument("--profiled", action="store_true")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_run(options.one, options.seconds, options.rate, profiled=options.profiled)))
+        print(
+            json.dumps(_run(options.one, options.seconds, options.rate, profiled=options.profiled))
+        )
         return
     print(
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} CPUs, "
         f"load {os.getloadavg()[0]:.2f}, {options.rounds} rounds, {options.rate:g} Hz asked",
     )
-    header = ("program", "process CPU", "[min..max]", "sampler CPU", "of a core", "achieved", "a pass", "reported/used")
+    header = (
+        "program",
+        "process CPU",
+        "[min..max]",
+        "sampler CPU",
+        "of a core",
+        "achieved",
+        "a pass",
+        "reported/used",
+    )
     print("{:14}{:>13}{:>16}{:>13}{:>11}{:>11}{:>10}{:>15}".format(*header))
     for program in PROGRAMS:
         _compare(program, options.rounds, options.seconds, options.rate)
@@ -71,7 +84,13 @@ def _compare(program: str, rounds: int, seconds: float, rate_hz: float) -> None:
 
 def _run_apart(program: str, seconds: float, rate_hz: float, *, profiled: bool) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.sampler", "--one", program]
-    command += ["--seconds", str(seconds), "--rate", str(rate_hz), *(["--profiled"] if profiled else [])]
+    command += [
+        "--seconds",
+        str(seconds),
+        "--rate",
+        str(rate_hz),
+        *(["--profiled"] if profiled else []),
+    ]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     figures: dict[str, float] = json.loads(output)
     return figures

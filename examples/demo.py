@@ -22,7 +22,7 @@ def main() -> int:
     """Run the demo; 0 if all requests were answered and a profile came out of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--concurrency", type=int, default=6)
+    parser.add_argument("--concurrency", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     options = parser.parse_args()
@@ -39,7 +39,14 @@ def main() -> int:
     }
     _say("starting the shop under opentelemetry-instrument")
     shop = subprocess.Popen(
-        [_beside_python("opentelemetry-instrument"), sys.executable, "-m", "examples.shop", "--port", "0"],
+        [
+            _beside_python("opentelemetry-instrument"),
+            sys.executable,
+            "-m",
+            "examples.shop",
+            "--port",
+            "0",
+        ],
         env=environ,
         stdout=subprocess.PIPE,
         text=True,

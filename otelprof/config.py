@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import unquote
 
 from otelprof.errors import ConfigError
@@ -22,6 +22,7 @@ OtlpProtocol = Literal["grpc", "http/protobuf"]
 Compression = Literal["none", "gzip"]
 SpanId = Literal["own", "root"]
 
+MAX_DURATION_S = 86_400.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -76,8 +77,10 @@ class Config:
     def __post_init__(self) -> None:
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise ConfigError(f"rate_hz: {self.rate_hz} is not in {MIN_RATE_HZ:g}..{MAX_RATE_HZ:g}")
-        if not self.flush_s > 0:
-            raise ConfigError(f"flush_s: {self.flush_s} is not above 0")
+        if not 0 < self.flush_s <= MAX_DURATION_S:
+            raise ConfigError(
+                f"flush_s: {self.flush_s} is not above 0 and at most {MAX_DURATION_S:g}"
+            )
         if self.span_id not in {"own", "root"}:
             raise ConfigError(f"span_id: {self.span_id!r} is neither 'own' nor 'root'")
         if not self.collect:
@@ -90,15 +93,29 @@ class Config:
             ConfigError: an argument names no field, or its value cannot be used.
         """
         known = {f.name for f in fields(self)}
-        if isinstance(arguments.get("output"), str):
-            arguments = {**arguments, "output": Path(str(arguments["output"]))}
-        for name in arguments:
+        values: dict[str, Any] = {}
+        for name, value in arguments.items():
             if name not in known:
                 raise ConfigError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
+            values[name] = self._converted(name, value)
         try:
-            return replace(self, **arguments)  # type: ignore[arg-type] # checked by __post_init__
+            return replace(self, **values)
         except TypeError as error:
             raise ConfigError(f"{arguments}: {error}") from error
+
+    def _converted(self, name: str, value: object) -> object:
+        """`value` in the type of the field, from the types that a caller would naturally use."""
+        if name in {"output", "file_dir"} and isinstance(value, str):
+            return Path(value)
+        if name in {"collect", "exporters"}:
+            parts = value.split(",") if isinstance(value, str) else value
+            if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+                return tuple(parts)
+        kinds = {"enabled": bool, "rate_hz": int | float, "flush_s": int | float, "span_id": str}
+        kinds |= {"output": Path | None, "file_dir": Path, "otlp": OtlpSettings}
+        if name not in kinds or not isinstance(value, kinds[name]):
+            raise ConfigError(f"{name}: {value!r} cannot be used")
+        return value
 
 
 _Value = TypeVar("_Value")
@@ -132,7 +149,14 @@ class _Environment:
     def text(self, name: str) -> str:
         return self._environ.get(name, "").strip()
 
-    def read(self, names: list[str], parse: Callable[[str], _Value], *, default: _Value) -> _Value:
+    def read(
+        self,
+        names: list[str],
+        parse: Callable[[str], _Value],
+        *,
+        default: _Value,
+        is_secret: bool = False,
+    ) -> _Value:
         for name in names:
             text = self.text(name)
             if not text:
@@ -140,17 +164,18 @@ class _Environment:
             try:
                 return parse(text)
             except ValueError as error:
-                _log.warning("%s=%r is not used: %s", name, text, error)
+                shown = "…" if is_secret else text
+                _log.warning("%s=%r is not used: %s", name, shown, error)
         return default
 
 
 def _output(env: _Environment) -> Path | None:
     """`OTELPROF_OUTPUT`, with the pid in its name in processes that `otelprof run` did not start itself."""
-    text = env.text("OTELPROF_OUTPUT")
-    if not text:
+    output = env.read(["OTELPROF_OUTPUT"], _parse_file, default=None)
+    if output is None:
         return None
     runner = env.text("OTELPROF_RUNNER_PID")
-    return Path(text) if runner in {"", str(os.getppid())} else with_pid(Path(text))
+    return output if runner in {"", str(os.getppid())} else with_pid(output)
 
 
 def with_pid(path: Path) -> Path:
@@ -179,8 +204,8 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
     return OtlpSettings(
         protocol=protocol,
         endpoint=endpoint,
-        headers=env.read(names("HEADERS"), parse_headers, default=()),
-        timeout_s=env.read(names("TIMEOUT"), _parse_positive, default=10.0),
+        headers=env.read(names("HEADERS"), parse_headers, default=(), is_secret=True),
+        timeout_s=env.read(names("TIMEOUT"), _parse_seconds, default=10.0),
         compression=cast(
             "Compression",
             env.read(names("COMPRESSION"), _one_of("gzip", "none"), default="gzip"),
@@ -199,10 +224,11 @@ def parse_bool(text: str) -> bool:
 
 def parse_duration_s(text: str) -> float:
     """Seconds in `250ms`, `15s`, `2m`, `1h`; a bare number is seconds. Above 0."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip())
-    if match is None or not float(match[1]):
-        raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m")
-    return float(match[1]) * _DURATION_S[match[2] or "s"]
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip(), re.ASCII)
+    seconds = float(match[1]) * _DURATION_S[match[2] or "s"] if match else 0.0
+    if not 0 < seconds <= MAX_DURATION_S:
+        raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m, at most 24h")
+    return seconds
 
 
 def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
@@ -210,16 +236,18 @@ def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
     headers: list[tuple[str, str]] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"expected name=value, got {item!r}")
-        headers.append((unquote(name).strip().lower(), unquote(value).strip()))
+        header = (unquote(name).strip().lower(), unquote(value).strip())
+        # Not shown: headers carry credentials.
+        if not equals or not header[0] or not all(map(str.isprintable, header)):
+            raise ValueError("expected name=value,name=value, URL-encoded")
+        headers.append(header)
     return tuple(headers)
 
 
-def _parse_positive(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     value = float(text)
-    if not value > 0:
-        raise ValueError("expected a number above 0")
+    if not 0 < value <= MAX_DURATION_S:
+        raise ValueError(f"expected a number of seconds above 0, at most {MAX_DURATION_S:g}")
     return value
 
 
@@ -242,8 +270,14 @@ def _parse_kinds(text: str) -> tuple[str, ...]:
 
 
 def _parse_exporters(text: str) -> tuple[str, ...]:
-    names = _parse_names(text)
-    return () if names == ("none",) else names
+    return tuple(name for name in _parse_names(text) if name.lower() != "none")
+
+
+def _parse_file(text: str) -> Path | None:
+    path = Path(text)
+    if not path.name:
+        raise ValueError("expected the name of a file")
+    return path
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

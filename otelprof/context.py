@@ -7,22 +7,24 @@ Context object is thread T in right now?
 - If T runs an asyncio task: the task's own context.
 - Else, the innermost Context in which something was attached on T and which is still entered. `attach`
   passes through `_RecordingContext`, which remembers (weakly) the Context that it happened in.
+- Else, if T runs a job of a thread pool, the Context that the job was submitted with.
 - Else T's base context, if something was ever attached in it.
 
-What cannot be proved is `UNKNOWN`, never a guess. What this cannot see: code under `Context.run` outside
-a task in which nothing is attached, such as the body of `asyncio.to_thread` (docs/limits.md).
+What cannot be proved is `UNKNOWN`, never a guess. What this cannot see: code under a `Context.run` of another
+kind outside a task, in which nothing is attached (docs/limits.md).
 
 The sampler calls `span_ids` with the GIL held throughout, so what it reads belongs to one instant.
 """
 
 import asyncio
 import contextvars
+import functools
 import gc
 import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final, Literal, final
 
@@ -48,11 +50,13 @@ UNKNOWN: Final = Unknown()
 SpanIds = tuple[int, int, int]
 """Trace id, span id, and the span id of the local root, 0 if that is unknown."""
 
-Place = Literal["thread", "coroutine", "loop", "callback"]
+Place = Literal["thread", "coroutine", "loop", "callback", "job"]
+PLACES: tuple[Place, ...] = ("thread", "coroutine", "loop", "callback", "job")
 """What a stack says about where its thread is.
 
 `coroutine`: some frame is a coroutine's; `callback`: an event loop runs a callback;
-`loop`: an event loop runs and does neither, so it waits; `thread`: none of these.
+`loop`: an event loop runs and does neither, so it waits; `job`: a thread pool runs a job, which may have
+brought its own Context; `thread`: none of these.
 """
 
 
@@ -82,12 +86,12 @@ class _Seen:
 class _ThreadRecord:
     """What is known about one thread. Written by that thread, read by the sampler, under the GIL."""
 
-    __slots__ = ("base", "entered", "has_two_bases", "loop")
+    __slots__ = ("base", "entered", "has_greenlets", "loop")
 
     def __init__(self) -> None:
         self.base: _Seen | None = None
         self.entered: list[_Seen] = []  # outermost first; those left again are dropped lazily
-        self.has_two_bases = False  # two greenlets in one thread: its base is whichever runs
+        self.has_greenlets = False  # which swap the thread's base context
         self.loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
 
@@ -127,6 +131,11 @@ class SpanReader:
         self._recording = None
         self._threads = {}
 
+    def give_up(self) -> None:
+        """Label nothing any more: an attach was missed, so what is known may be wrong."""
+        self._var = None
+        _log.exception("spans are not seen any more")
+
     def after_fork(self) -> None:
         """Keep what is known of the only thread that a forked child has."""
         ident = threading.get_ident()
@@ -162,8 +171,8 @@ class SpanReader:
                 entered.pop()
             entered.append(seen)
             return
-        if record.base is not None and record.base.context() is not None:
-            record.has_two_bases = True
+        if _in_greenlet() or (record.base is not None and record.base.context() is not None):
+            record.has_greenlets = True
         record.base = seen
 
     def span_ids(self, ident: int, top: FrameType, place: Place) -> SpanIds | Unknown | None:
@@ -181,17 +190,13 @@ class SpanReader:
         if self._var is None:
             return UNKNOWN
         record = self._threads.get(ident)
-        if place != "thread":
+        if place not in {"thread", "job"}:
             task = self._running_task(record, top, place)
             if isinstance(task, Unknown):
                 return UNKNOWN
             if task is not None:
                 return self._span_of_task(record, task)
-        if record is None:
-            # Nothing was ever attached on this thread, so what it runs outside of tasks has no span,
-            # except a callback, which runs in a Context captured elsewhere.
-            return UNKNOWN if place == "callback" else None
-        return self._span_of_thread(record, top, place)
+        return self._span_of_thread(record or _ThreadRecord(), top, place)
 
     def _span_of_thread(
         self, record: _ThreadRecord, top: FrameType, place: Place
@@ -200,7 +205,11 @@ class SpanReader:
             context = seen.entered()
             if context is not None:
                 return self._span_in(context)
-        if place == "callback" or record.has_two_bases or "gevent" in sys.modules:
+        if place == "job":
+            context = _context_of_job(top)
+            if context is not None and _is_entered(context):
+                return self._span_in(context)
+        if place == "callback" or record.has_greenlets or "gevent" in sys.modules:
             return UNKNOWN
         if place == "thread" and _may_run_callback(record, top):
             return UNKNOWN
@@ -273,7 +282,7 @@ class _RecordingContext(_RuntimeContext):
         try:
             self._reader.note_attach(token)
         except Exception:  # noqa: BLE001 - whatever goes wrong with the label, the attach has succeeded
-            _log.debug("an attach was not noted", exc_info=True)
+            self._reader.give_up()
         return token
 
     def get_current(self) -> OtelContext:
@@ -281,6 +290,12 @@ class _RecordingContext(_RuntimeContext):
 
     def detach(self, token: Token) -> None:
         self.inner.detach(token)
+
+
+def _in_greenlet() -> bool:
+    """Whether this code runs in a greenlet that is not its thread's first."""
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and greenlet.getcurrent().parent is not None
 
 
 def _may_run_callback(record: _ThreadRecord, top: FrameType) -> bool:
@@ -352,6 +367,39 @@ def _is_on_stack(frame: FrameType, top: FrameType | None) -> bool:
     return False
 
 
+def _context_of_job(top: FrameType | None) -> contextvars.Context | None:
+    """The Context that a thread pool's job was given to run in: a copy of its submitter's, in most cases.
+
+    `asyncio.to_thread` submits `partial(context.run, …)`, others submit `context.run`; anyio's worker has it
+    in a local variable.
+    """
+    while top is not None:
+        if top.f_code.co_qualname in _JOB_FRAMES:
+            return _JOB_FRAMES[top.f_code.co_qualname](top.f_locals)
+        top = top.f_back
+    return None
+
+
+def _context_of_work_item(names: Mapping[str, Any]) -> contextvars.Context | None:
+    function = getattr(names.get("self"), "fn", None)
+    while isinstance(function, functools.partial):
+        function = function.func
+    context = getattr(function, "__self__", None)
+    return context if type(context) is contextvars.Context else None
+
+
+def _context_of_anyio_worker(names: Mapping[str, Any]) -> contextvars.Context | None:
+    context = names.get("context")
+    return context if type(context) is contextvars.Context else None
+
+
+# The frames of thread pools that run a job, by qualified name, and how to find the job's Context in them.
+_JOB_FRAMES: dict[str, Callable[[Mapping[str, Any]], contextvars.Context | None]] = {
+    "_WorkItem.run": _context_of_work_item,  # concurrent.futures.thread
+    "WorkerThread.run": _context_of_anyio_worker,  # anyio._backends._asyncio
+}
+
+
 def _loop_in(top: FrameType | None) -> asyncio.AbstractEventLoop | None:
     """The loop whose `run_forever` is on the stack: needed where nothing was attached on its thread yet."""
     while top is not None:
@@ -372,4 +420,6 @@ def place_of(codes: Iterable[CodeType]) -> Place:
             place = "callback"
         elif code is _RUN_FOREVER and place == "thread":
             place = "loop"
+        elif code.co_qualname in _JOB_FRAMES and place == "thread":
+            place = "job"
     return place

@@ -1,7 +1,7 @@
 import ast
 import inspect
 import re
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -255,8 +255,13 @@ FAULTS = {
     [
         pytest.param(VALID, id="a small one"),
         pytest.param(profile_of(), id="one without rows"),
+        pytest.param(replace(profile_of(), tables=Tables()), id="one with the least of tables"),
         pytest.param(replace(VALID, profile_id=b""), id="one without an id"),
-        *(pytest.param(profile, id=f"{profile.kind} with everything") for profile in cpu_and_wall()),
+        pytest.param(replace(VALID, start_unix_ns=0, duration_ns=0, period=1), id="a short one"),
+        *(
+            pytest.param(profile, id=f"{profile.kind} with everything")
+            for profile in cpu_and_wall()
+        ),
     ],
 )
 def test_a_valid_profile_has_no_problem(profile: Profile) -> None:
@@ -280,7 +285,9 @@ def rules_of_the_model() -> list[str]:
     rules: list[str] = []
     for function in ast.parse(inspect.getsource(model)).body:
         if isinstance(function, ast.FunctionDef) and function.name.endswith("_problems"):
-            rules += [pattern_of(node.value) for node in ast.walk(function) if isinstance(node, ast.Yield)]
+            rules += [
+                pattern_of(node.value) for node in ast.walk(function) if isinstance(node, ast.Yield)
+            ]
     return rules
 
 
@@ -294,6 +301,12 @@ def pattern_of(message: ast.expr | None) -> str:
             return ".*"
         case _:
             raise AssertionError(f"a rule yields something else than a text: {message}")
+
+
+@pytest.mark.parametrize("value", [VALID, T], ids=["profile", "tables"])
+def test_nothing_can_be_changed(value: Profile | Tables) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, next(iter(value.__slots__)), None)
 
 
 def test_len_counts_rows() -> None:

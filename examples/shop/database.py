@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PRODUCTS = 240
-CUSTOMERS = 800
+CUSTOMERS = 700
 
 _SCHEMA = """
 CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT, category TEXT,

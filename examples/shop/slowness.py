@@ -1,8 +1,8 @@
 """Slowness on demand: ``SHOP_SLOW=ENDPOINT:KIND[:FUNCTION]`` plants it, tests then look for it.
 
 Kinds, each at one endpoint only:
-    cpu: FUNCTION burns CPU_S seconds of CPU, in its own frame: `rounds` gives a plain `range`, so a
-        profile shows the time under FUNCTION and not under anything in this file.
+    cpu: FUNCTION burns CPU_S seconds of its thread's CPU time, in its own frame: the iterators that
+        `rounds` gives are all of C, so a profile shows the time under FUNCTION, not in this file.
     lock: the endpoint's job in the thread pool waits LOCK_S seconds for a lock of another thread.
     sleep: the request is suspended for SLEEP_S seconds, before its handler.
 """
@@ -10,7 +10,8 @@ Kinds, each at one endpoint only:
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat, takewhile
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -21,7 +22,7 @@ SLEEP_S = 0.120
 
 KINDS = ("cpu", "lock", "sleep")
 
-# endpoint -> functions of `service` where `cpu` can be planted; a name belongs to one endpoint
+# endpoint -> functions of `business` where `cpu` can be planted; a name belongs to one endpoint
 PLANTABLE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "/products": ("select_products", "render_products"),
     "/search": ("split_query", "score_products", "log_search"),
@@ -30,7 +31,9 @@ PLANTABLE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "/report": ("select_customers", "rank_customers", "summarize_ranking"),
 }
 
-_rounds: dict[str, int] = {}
+_ROUNDS_PER_LOOK = 1000  # at the clock: a system call that must not dominate what is burnt
+
+_cpu_s: dict[str, float] = {}
 _lock_s: dict[str, float] = {}
 _sleep_s: dict[str, float] = {}
 
@@ -40,14 +43,14 @@ def plant(value: str) -> None:
 
     Call it before the application is made. Raises ValueError, naming `value`, if it is malformed.
     """
-    for planted in (_rounds, _lock_s, _sleep_s):
+    for planted in (_cpu_s, _lock_s, _sleep_s):
         planted.clear()
     if not value:
         return
     endpoint, kind, function = _parse(value)
     match kind:
         case "cpu":
-            _rounds[function] = _rounds_lasting(CPU_S)
+            _cpu_s[function] = CPU_S
         case "lock":
             _lock_s[endpoint] = LOCK_S
         case _:
@@ -56,12 +59,16 @@ def plant(value: str) -> None:
 
 def is_planted() -> bool:
     """Whether the shop is slow on demand; it then leaves out the slowness of its own."""
-    return bool(_rounds or _lock_s or _sleep_s)
+    return bool(_cpu_s or _lock_s or _sleep_s)
 
 
-def rounds(function: str) -> range:
-    """Give the rounds that `function` must loop, in its own frame; normally none."""
-    return range(_rounds.get(function, 0))
+def rounds(function: str) -> Iterable[object]:
+    """Give the rounds that `function` must loop, in its own frame and thread; normally none."""
+    if function not in _cpu_s:
+        return ()
+    end_s = time.thread_time() + _cpu_s[function]
+    looks = takewhile(end_s.__gt__, iter(time.thread_time, None))
+    return chain.from_iterable(map(repeat, looks, repeat(_ROUNDS_PER_LOOK)))
 
 
 def contended_lock(endpoint: str) -> threading.Lock:
@@ -107,20 +114,6 @@ def _parse(value: str) -> tuple[str, str, str]:
 def _complaint(value: str, part: str, given: str, allowed: tuple[str, ...]) -> str:
     known = ", ".join(name or "none" for name in allowed)
     return f"SHOP_SLOW={value!r}: {part} is {given!r}, not one of: {known}"
-
-
-def _rounds_lasting(cpu_s: float) -> int:
-    """Measure how many rounds of an empty loop last `cpu_s` seconds of CPU on this machine, now."""
-    rounds_timed = 500_000
-    fastest_s = min(_timed(rounds_timed) for _ in range(5))
-    return int(rounds_timed * cpu_s / fastest_s)
-
-
-def _timed(count: int) -> float:
-    start_s = time.thread_time()
-    for _ in range(count):
-        pass
-    return time.thread_time() - start_s
 
 
 def _hold(lock: threading.Lock, is_held: threading.Event, for_s: float) -> None:

@@ -159,15 +159,13 @@ class Sampler:
             return True
         stack = window.intern(top)
         span = self._spans.span_ids(ident, top, stack.place)
-        after_ns = None if thread.clock is None else cpu_ns(thread.clock)
-        pool_ns = 0
+        pool_ns = spent_ns = 0
         if used_ns is not None:
             pool_ns = thread.pool_ns + used_ns - thread.counted_cpu_ns
-        spent_ns = 0
-        if pool_ns and (
-            used_ns != after_ns or self._waiters.is_on_cpu(thread.native_id or 0) is not False
-        ):
+        # Asked last: a thread that gave the GIL up to sleep is asleep by now.
+        if pool_ns and self._waiters.is_on_cpu(thread.native_id or 0) is not False:
             spent_ns, pool_ns = pool_ns, 0
+        after_ns = None if thread.clock is None else cpu_ns(thread.clock)
         if _voluntary_switches() != switches:
             return False
         window.add(stack, span, thread.name, wall_ns, spent_ns)
@@ -189,7 +187,9 @@ class Sampler:
         for thread in self._threads.values():
             used_ns = None if thread.clock is None else cpu_ns(thread.clock)
             since_ns = 0 if used_ns is None else used_ns - thread.counted_cpu_ns
-            window.add_unattributed(thread.name, thread.pool_ns + since_ns, now_ns - thread.sampled_ns)
+            window.add_unattributed(
+                thread.name, thread.pool_ns + since_ns, now_ns - thread.sampled_ns
+            )
         self._threads.clear()
 
     def threads_without_clock(self) -> int:

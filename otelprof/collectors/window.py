@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from otelprof.builder import ProfileBuilder
 from otelprof.collectors.names import CodeNames
-from otelprof.context import UNKNOWN, Place, SpanIds, Unknown, place_of
+from otelprof.context import PLACES, UNKNOWN, Place, SpanIds, Unknown, place_of
 from otelprof.model import KINDS, SPAN_ID_BYTES, TRACE_ID_BYTES, Link, Producer, Profile
 from otelprof.version import __version__
 
@@ -56,7 +56,7 @@ class _Key(NamedTuple):
     thread: str
 
 
-_OVERFLOW_STACK = Stack((None,), array("q", [_OVERFLOW]), "thread")
+_OVERFLOW_STACKS = {place: Stack((None,), array("q", [_OVERFLOW]), place) for place in PLACES}
 _UNATTRIBUTED_STACK = Stack((None,), array("q", [_UNATTRIBUTED]), "thread")
 
 
@@ -102,9 +102,11 @@ class Window:
         if stack is None:
             codes = tuple(frame.f_code if frame else None for frame in frames)
             offsets = array("q", (frame.f_lasti if frame else synthetic for frame in frames))
-            stack = Stack(codes, offsets, place_of(code for code in codes if code))
-            if len(self._stacks) < MAX_STACKS:
-                self._stacks[name] = stack
+            place = place_of(code for code in codes if code)
+            if len(self._stacks) >= MAX_STACKS:
+                self.count("overflow")
+                return _OVERFLOW_STACKS[place]
+            stack = self._stacks[name] = Stack(codes, offsets, place)
         return stack
 
     def add(
@@ -114,9 +116,9 @@ class Window:
         key = _Key(stack, span, thread)
         group = self._groups.get(key)
         if group is None:
-            if len(self._groups) >= MAX_GROUPS or len(self._stacks) >= MAX_STACKS:
+            if len(self._groups) >= MAX_GROUPS:
                 self.count("overflow")
-                key = _Key(_OVERFLOW_STACK, None, thread)
+                key = _Key(_OVERFLOW_STACKS["thread"], None, thread)
             group = self._groups.setdefault(key, [0, 0, 0])
         group[0] += 1
         group[1] += wall_ns

@@ -24,6 +24,7 @@ from opentelemetry.proto.profiles.v1development import profiles_pb2 as pb
 
 from otelprof.builder import ProfileBuilder
 from otelprof.errors import FormatError
+from otelprof.formats.text import encodable
 from otelprof.model import (
     KINDS,
     UNKNOWN_PRODUCER,
@@ -32,6 +33,7 @@ from otelprof.model import (
     Link,
     Producer,
     Profile,
+    Tables,
     ValueType,
 )
 from otelprof.version import __version__
@@ -44,9 +46,6 @@ _PRODUCER = "otelprof.producer."
 _LOST = "otelprof.lost."
 _LOCAL_ROOT = "otelprof.local_root_span_id"
 _FRAME_TYPE = ("profile.frame.type", "cpython")  # semantic conventions, registry `profile`
-# Our labels that have a name in the semantic conventions.
-_ATTRIBUTE_OF_LABEL = {"thread_name": "thread.name"}
-_LABEL_OF_ATTRIBUTE = {attribute: label for label, attribute in _ATTRIBUTE_OF_LABEL.items()}
 
 # The layout moved between 1.9 and 1.10 without a version on the wire, and reading one as the other
 # raises no error, so an older installed package would corrupt every profile in silence.
@@ -66,14 +65,18 @@ def encode(profiles: Sequence[Profile], *, full: bool = False, root_links: bool 
     """
     request = service_pb.ExportProfilesServiceRequest()
     dictionary = _DictionaryWriter(request.dictionary, root_links=root_links)
-    scopes: dict[Attributes, pb.ScopeProfiles] = {}
+    scopes: dict[object, pb.ScopeProfiles] = {}
     for profile in profiles:
-        scope = scopes.get(profile.resource)
+        # With the types: True, 1 and 1.0 are equal, but not the same attribute.
+        key_of_resource = tuple((key, type(value), value) for key, value in profile.resource)
+        scope = scopes.get(key_of_resource)
         if scope is None:
             resource_profiles = request.resource_profiles.add()
             for key, value in profile.resource:
-                _set_value(resource_profiles.resource.attributes.add(key=key).value, value)
-            scope = scopes[profile.resource] = resource_profiles.scope_profiles.add()
+                _set_value(
+                    resource_profiles.resource.attributes.add(key=encodable(key)).value, value
+                )
+            scope = scopes[key_of_resource] = resource_profiles.scope_profiles.add()
             scope.scope.name, scope.scope.version = (
                 SCOPE_NAME,
                 profile.producer.version or __version__,
@@ -91,15 +94,23 @@ def decode(blob: bytes) -> list[Profile]:
     request = service_pb.ExportProfilesServiceRequest()
     try:
         request.ParseFromString(blob)
-        return list(_Reader(request).profiles())
-    except DecodeError as error:
+        profiles = list(_Reader(request).profiles())
+    except FormatError:
+        raise
+    except (DecodeError, ValueError) as error:
         raise FormatError(f"OTLP: {error}") from error
+    for profile in profiles:
+        problem = profile.problem()
+        if problem is not None:
+            raise FormatError(f"OTLP: {problem}")
+    return profiles
 
 
 def _exported_columns(profile: Profile) -> list[int]:
     """The one value type that receivers get."""
-    if profile.kind == "cpu":
-        return [profile.value_types.index(KINDS["cpu"][0])]
+    counts = KINDS["cpu"][0]
+    if profile.kind == "cpu" and counts in profile.value_types:
+        return [profile.value_types.index(counts)]
     return [len(profile.value_types) - 1]
 
 
@@ -110,8 +121,7 @@ def _encode_profile(
     *,
     full: bool,
 ) -> None:
-    stacks, links, label_sets = dictionary.add_tables(profile, with_labels=full)
-    roots = [dictionary.local_root(link) for link in profile.tables.links] if full else []
+    tables = _TablesWriter(dictionary, profile.tables)
     described = [
         (_KIND, profile.kind),
         *((_PRODUCER + key, value) for key, value in profile.producer._asdict().items() if value),
@@ -132,8 +142,8 @@ def _encode_profile(
         rows = zip(profile.stack, profile.link, profile.labels, profile.values[column], strict=True)
         for stack, link, labels, value in rows:
             if value or full:
-                attributes = (*label_sets[labels], *(roots[link] if full else ()))
-                identity = (stacks[stack], links[link], attributes)
+                attributes = tables.attributes(labels, link) if full else ()
+                identity = (tables.stack(stack), tables.link(link), attributes)
                 samples[identity] = samples.get(identity, 0) + value
         for (stack, link, attributes), value in samples.items():
             message.samples.add(
@@ -161,6 +171,7 @@ class _DictionaryWriter:
         message.stack_table.add()
 
     def string(self, text: str) -> int:
+        text = encodable(text)
         row = self._strings.get(text)
         if row is None:
             row = self._strings[text] = len(self._message.string_table)
@@ -175,51 +186,18 @@ class _DictionaryWriter:
             _set_value(message.value, value)
         return row
 
-    def local_root(self, link: Link) -> list[int]:
-        if not link.local_root_span_id:
-            return []
-        return [self.attribute(_LOCAL_ROOT, link.local_root_span_id.hex())]
-
     def set_value_type(self, message: pb.ValueType, value_type: ValueType) -> None:
         message.type_strindex = self.string(value_type.type)
         message.unit_strindex = self.string(value_type.unit)
 
-    def add_tables(
-        self,
-        profile: Profile,
-        *,
-        with_labels: bool,
-    ) -> tuple[list[int], list[int], list[list[int]]]:
-        """Intern the tables of `profile`; returns where its stacks, links and label sets went."""
-        tables = profile.tables
-        functions = [0]
-        for function in tables.functions[1:]:
-            name, filename = tables.strings[function.name], tables.strings[function.filename]
-            row = self._function(self.string(name), self.string(filename), function.start_line)
-            functions.append(row)
-        locations = [0]
-        locations += [self._location(functions[f.function], f.line) for f in tables.frames[1:]]
-        stacks = [self._stack(tuple(locations[frame] for frame in s)) for s in tables.stacks]
-        links = [self._link(link) for link in tables.links]
-        label_sets = [
-            [
-                self.attribute(_ATTRIBUTE_OF_LABEL.get(k, k), v)
-                for k, v in tables.labels_of(n).items()
-            ]
-            if with_labels
-            else []
-            for n in range(len(tables.label_sets))
-        ]
-        return stacks, links, label_sets
-
-    def _function(self, name: int, filename: int, start_line: int) -> int:
+    def function(self, name: int, filename: int, start_line: int) -> int:
         table = self._message.function_table
         row = self._rows.setdefault(("function", name, filename, start_line), len(table))
         if row == len(table):
             table.add(name_strindex=name, filename_strindex=filename, start_line=start_line)
         return row
 
-    def _location(self, function: int, line: int) -> int:
+    def location(self, function: int, line: int) -> int:
         table = self._message.location_table
         row = self._rows.setdefault(("location", function, line), len(table))
         if row == len(table):
@@ -227,7 +205,7 @@ class _DictionaryWriter:
             location.lines.add(function_index=function, line=line)
         return row
 
-    def _stack(self, locations: tuple[int, ...]) -> int:
+    def stack(self, locations: tuple[int, ...]) -> int:
         if not locations:
             return 0
         table = self._message.stack_table
@@ -236,7 +214,7 @@ class _DictionaryWriter:
             table.add(location_indices=locations)
         return row
 
-    def _link(self, link: Link) -> int:
+    def link(self, link: Link) -> int:
         if not link.span_id:
             return 0
         table = self._message.link_table
@@ -245,6 +223,53 @@ class _DictionaryWriter:
         if row == len(table):
             table.add(trace_id=link.trace_id, span_id=span_id)
         return row
+
+
+class _TablesWriter:
+    """Puts rows of a profile's tables into the dictionary when a sample first needs them: no orphans."""
+
+    def __init__(self, dictionary: _DictionaryWriter, tables: Tables) -> None:
+        self._dictionary = dictionary
+        self._tables = tables
+        self._locations: dict[int, int] = {}
+        self._stacks: dict[int, int] = {}
+        self._links: dict[int, int] = {}
+
+    def stack(self, row: int) -> int:
+        known = self._stacks.get(row)
+        if known is None:
+            locations = tuple(self._location(frame) for frame in self._tables.stacks[row])
+            known = self._stacks[row] = self._dictionary.stack(locations)
+        return known
+
+    def link(self, row: int) -> int:
+        known = self._links.get(row)
+        if known is None:
+            known = self._links[row] = self._dictionary.link(self._tables.links[row])
+        return known
+
+    def attributes(self, label_set: int, link: int) -> tuple[int, ...]:
+        """The labels of a sample, and what a link has no field for."""
+        attribute = self._dictionary.attribute
+        rows = [attribute(key, value) for key, value in self._tables.labels_of(label_set).items()]
+        root = self._tables.links[link].local_root_span_id
+        if root:
+            rows.append(attribute(_LOCAL_ROOT, root.hex()))
+        return tuple(rows)
+
+    def _location(self, frame: int) -> int:
+        known = self._locations.get(frame)
+        if known is None:
+            function = self._tables.function_of(frame)
+            string = self._dictionary.string
+            row = self._dictionary.function(
+                string(self._tables.strings[function.name]),
+                string(self._tables.strings[function.filename]),
+                function.start_line,
+            )
+            line = self._tables.frames[frame].line
+            known = self._locations[frame] = self._dictionary.location(row, line)
+        return known
 
 
 class _Reader:
@@ -284,12 +309,13 @@ class _Reader:
                 attributes = {k: str(v) for k, v in self._attributes(sample).items()}
                 root = attributes.pop(_LOCAL_ROOT, "")
                 link = _row("link", self._dictionary.link_table, sample.link_index)
+                is_linked = any(link.span_id)  # some producers fill the null link with zeros
                 builder.add(
                     builder.stack(self._frames(builder, sample.stack_index)),
-                    builder.link(Link(link.trace_id, link.span_id, bytes.fromhex(root))),
-                    builder.label_set(
-                        {_LABEL_OF_ATTRIBUTE.get(k, k): v for k, v in attributes.items()}
-                    ),
+                    builder.link(Link(link.trace_id, link.span_id, bytes.fromhex(root)))
+                    if is_linked
+                    else 0,
+                    builder.label_set(attributes),
                     values,
                 )
         return builder.build(
@@ -347,7 +373,7 @@ def _set_value(message: common_pb2.AnyValue, value: AttributeValue) -> None:
     elif isinstance(value, float):
         message.double_value = value
     elif isinstance(value, str):
-        message.string_value = value
+        message.string_value = encodable(value)
     else:
         _set_array(message, value)
 
@@ -355,7 +381,7 @@ def _set_value(message: common_pb2.AnyValue, value: AttributeValue) -> None:
 def _set_array(message: common_pb2.AnyValue, items: Iterable[str]) -> None:
     message.array_value.SetInParent()
     for item in items:
-        message.array_value.values.add(string_value=item)
+        message.array_value.values.add(string_value=encodable(item))
 
 
 def _get_value(message: common_pb2.AnyValue) -> AttributeValue:

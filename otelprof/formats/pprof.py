@@ -4,8 +4,8 @@
     sample        1              10000000         10312000          labels trace_id, span_id, …
                   location ids, leaf first -> location -> line -> function -> string_table
 
-pprof names each value type once in a file, so where two profiles both count `samples`, the first keeps
-its count and the other loses it. The process's resource, the producer and the losses leave as comments,
+pprof names each value type once in a file, so where two kinds both count `samples`, the first in `KINDS`
+keeps its count and the other loses it. The process's resource, the producer and the losses leave as comments,
 `key=value`. Labels: `trace_id` (32 hex), `span_id` and `local_root_span_id` (16 hex), `thread_name`.
 """
 
@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from otelprof.builder import ProfileBuilder
+from otelprof.builder import ProfileBuilder, merged
 from otelprof.errors import FormatError
 from otelprof.formats import pprof_pb2 as pb
+from otelprof.formats.text import encodable
 from otelprof.model import (
     KINDS,
     NO_LINK,
@@ -36,12 +37,13 @@ _PRODUCER = "otelprof.producer."
 _LOST = "otelprof.lost."
 _LINK_LABELS = ("trace_id", "span_id", "local_root_span_id")
 _MAPPING_ID = 1
+_COUNT_DIGITS = 19  # of a 64-bit number
 _GZIP_LEVEL = 6
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 
 def encode(profiles: Sequence[Profile]) -> bytes:
-    """One file with the value types of all `profiles`; the period is that of the first.
+    """One file with the value types of all `profiles`; the period is that of the first kind.
 
     Equal input gives equal bytes.
 
@@ -90,38 +92,48 @@ def decode(blob: bytes, *, max_bytes: int = MAX_BYTES) -> list[Profile]:
     message = pb.Profile()
     try:
         message.ParseFromString(_inflated(blob, max_bytes))
-        return _Decoder(message).profiles()
-    except DecodeError as error:
-        raise FormatError(f"pprof: {error}") from error
+        profiles = _Decoder(message).profiles()
+    except FormatError:
+        raise
     except IndexError as error:
         raise FormatError("pprof: an index points outside its table") from error
+    except (DecodeError, ValueError) as error:
+        raise FormatError(f"pprof: {error}") from error
+    for profile in profiles:
+        problem = profile.problem()
+        if problem is not None:
+            raise FormatError(f"pprof: {problem}")
+    return profiles
 
 
 def _joined(profiles: Sequence[Profile]) -> Profile:
-    """One profile with the columns of all, each value type once."""
-    value_types: dict[ValueType, int] = {}
-    columns: list[list[int]] = []
-    for profile in profiles:
-        new = [t not in value_types for t in profile.value_types]
+    """One profile with the columns of all, each value type once; of those shared, the first kind's."""
+    order = list(KINDS)
+    parts = sorted(
+        merged(profiles),
+        key=lambda p: order.index(p.kind) if p.kind in KINDS else len(order),
+    )
+    owner: dict[ValueType, str] = {}
+    for profile in parts:
         for value_type in profile.value_types:
-            value_types.setdefault(value_type, len(value_types))
-        columns.append(
-            [value_types[t] if n else -1 for t, n in zip(profile.value_types, new, strict=True)],
-        )
-    builder = ProfileBuilder(value_types)
+            owner.setdefault(value_type, profile.kind)
+    rows = {value_type: row for row, value_type in enumerate(owner)}
+    builder = ProfileBuilder(owner)
     losses: dict[str, int] = {}
-    for profile, to in zip(profiles, columns, strict=True):
-        builder.add_profile(profile, to)
+    for profile in parts:
+        builder.add_profile(
+            profile,
+            [rows[t] if owner[t] == profile.kind else -1 for t in profile.value_types],
+        )
         for reason, count in profile.losses:
-            losses[reason] = max(
-                count, losses.get(reason, 0)
-            )  # kinds of one pass lose the same samples
-    first = profiles[0]
-    start_unix_ns = min(p.start_unix_ns for p in profiles)
+            # Kinds of one pass lose the same samples.
+            losses[reason] = max(count, losses.get(reason, 0))
+    first = parts[0]
+    start_unix_ns = min(p.start_unix_ns for p in parts)
     return builder.build(
         kind=first.kind,
         start_unix_ns=start_unix_ns,
-        duration_ns=max(p.start_unix_ns + p.duration_ns for p in profiles) - start_unix_ns,
+        duration_ns=max(p.start_unix_ns + p.duration_ns for p in parts) - start_unix_ns,
         period_type=first.period_type,
         period=first.period,
         resource=first.resource,
@@ -134,10 +146,11 @@ class _Strings:
     """The profile's strings, and after them what pprof needs beside them."""
 
     def __init__(self, rows: Sequence[str]) -> None:
-        self.rows = list(rows)
-        self._index = {text: row for row, text in enumerate(rows)}
+        self.rows = [encodable(text) for text in rows]
+        self._index = {text: row for row, text in enumerate(self.rows)}
 
     def row(self, text: str) -> int:
+        text = encodable(text)
         row = self._index.get(text)
         if row is None:
             row = self._index[text] = len(self.rows)
@@ -189,10 +202,10 @@ def _inflated(blob: bytes, max_bytes: int) -> bytes:
         return blob
     inflater = zlib.decompressobj(wbits=_GZIP_WBITS)
     try:
-        plain = inflater.decompress(blob, max_bytes)
+        plain = inflater.decompress(blob, max_bytes + 1)
     except zlib.error as error:
         raise FormatError(f"pprof: not gzip: {error}") from error
-    if inflater.unconsumed_tail:
+    if len(plain) > max_bytes:
         raise FormatError(f"pprof: inflates to more than {max_bytes} bytes")
     if not inflater.eof:
         raise FormatError("pprof: the gzip stream is cut short")
@@ -225,7 +238,9 @@ class _Decoder:
         return self._strings[row]
 
     def _value_type(self, message: pb.ValueType) -> ValueType:
-        return ValueType(self._string(message.type), self._string(message.unit))
+        return ValueType(
+            self._string(message.type) or "unknown", self._string(message.unit) or "unknown"
+        )
 
     def _profile(self, kind: str, types: list[ValueType], columns: list[int]) -> Profile:
         message = self._message
@@ -242,6 +257,8 @@ class _Decoder:
                 if number not in frames:
                     raise FormatError(f"pprof: location {number} does not exist")
                 stack.extend(frames[number])
+            if not stack:
+                stack.append(builder.frame("(no stack)", "", 0, 0))
             link, labels = self._labels(sample)
             builder.add(builder.stack(stack), builder.link(link), builder.label_set(labels), values)
         resource, producer, losses = self._from_comments()
@@ -251,7 +268,7 @@ class _Decoder:
             start_unix_ns=message.time_nanos,
             duration_ns=message.duration_nanos,
             period_type=KINDS[kind][1] if kind in KINDS else period_type,
-            period=message.period,
+            period=message.period or 1,  # 0 is common where there was no fixed period
             resource=resource,
             producer=producer,
             losses=losses,
@@ -284,7 +301,7 @@ class _Decoder:
         if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
             return NO_LINK, labels
         rest = {key: value for key, value in labels.items() if key not in _LINK_LABELS}
-        return Link(trace_id, span_id, root), rest
+        return Link(trace_id, span_id, root if len(root) == SPAN_ID_BYTES else b""), rest
 
     def _from_comments(self) -> tuple[Attributes, Producer, list[tuple[str, int]]]:
         resource: list[tuple[str, str]] = []
@@ -295,7 +312,7 @@ class _Decoder:
             if key.startswith(_PRODUCER):
                 producer[key.removeprefix(_PRODUCER)] = value
             elif key.startswith(_LOST):
-                losses.append((key.removeprefix(_LOST), int(value) if value.isdecimal() else 0))
+                losses.append((key.removeprefix(_LOST), _count(value)))
             elif equals:
                 resource.append((key, value))
         return (
@@ -303,6 +320,11 @@ class _Decoder:
             Producer(*(producer.get(name, "") for name in Producer._fields)),
             losses,
         )
+
+
+def _count(text: str) -> int:
+    """A count in a comment of ours; 0 where somebody else wrote it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _COUNT_DIGITS else 0
 
 
 def _kinds_of(types: list[ValueType]) -> list[tuple[str, list[int]]]:

@@ -7,6 +7,7 @@ has no field for leaves as attributes: `otelprof.local_root_span_id`, `thread.na
 """
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from otelprof.model import Attributes, AttributeValue, SpanRecord
 _LOCAL_ROOT = "otelprof.local_root_span_id"
 _THREAD = "thread.name"
 _ROUTE = "http.route"
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as protobuf's JSON has them
 
 
 def encode(spans: Iterable[SpanRecord], resource: Attributes = ()) -> bytes:
@@ -33,7 +35,9 @@ def encode(spans: Iterable[SpanRecord], resource: Attributes = ()) -> bytes:
             },
         ],
     }
-    return json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(request, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # Lone surrogates, from names that are not Unicode, become escapes that JSON has for them.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def decode(blob: bytes) -> list[SpanRecord]:
@@ -50,7 +54,14 @@ def decode(blob: bytes) -> list[SpanRecord]:
             for resource_spans in json.loads(line)["resourceSpans"]:
                 for scope_spans in resource_spans["scopeSpans"]:
                     spans.extend(_record(span) for span in scope_spans["spans"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise FormatError(f"spans: line {number}: {type(error).__name__}: {error}") from error
     return spans
 
@@ -102,7 +113,7 @@ def _any_value(value: AttributeValue) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": value}
+        return {"doubleValue": value if math.isfinite(value) else _NON_FINITE[str(value)]}
     if isinstance(value, str):
         return {"stringValue": value}
     return {"arrayValue": {"values": [{"stringValue": item} for item in value]}}

@@ -3,7 +3,6 @@
 import gzip
 import random
 import zlib
-from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +10,7 @@ from otelprof.errors import FormatError
 from otelprof.formats import pprof
 from otelprof.formats import pprof_pb2 as pb
 from otelprof.model import NO_LINK, Link, Profile, ValueType
-from tests.support.damage import Trial, mutants
+from tests.support.damage import Trial, mutants, plant
 from tests.support.profiles import SPAN, Place, cpu_and_wall, rows_of
 
 VALID = pprof.encode(cpu_and_wall())
@@ -152,6 +151,11 @@ class TestFilesOfOthers:
         message.sample_type[0].unit = string(message, "count")
         assert decoded(message).kind == "samples"
 
+    def test_a_value_type_without_a_name_is_of_unknown_kind(self) -> None:
+        message = foreign()
+        message.sample_type[0].type = 0
+        assert decoded(message).kind == "unknown"
+
     def test_comments_without_an_equals_sign_are_nothing(self) -> None:
         message = foreign()
         message.comment.append(string(message, "recorded on a Monday"))
@@ -171,110 +175,45 @@ class TestFilesOfOthers:
         assert decoded(message).losses == (("overflow", 0),)
 
 
-def with_extra_value(message: pb.Profile) -> None:
-    message.sample[0].value.append(1)
+OUTSIDE = 2**62
 
-
-def without_values(message: pb.Profile) -> None:
-    del message.sample[0].value[:]
-
-
-def without_locations(message: pb.Profile) -> None:
-    del message.location[:]
-
-
-def without_functions(message: pb.Profile) -> None:
-    del message.function[:]
-
-
-def without_strings(message: pb.Profile) -> None:
-    del message.string_table[:]
-
-
-def with_a_first_string(message: pb.Profile) -> None:
-    message.string_table[0] = "first"
-
-
-def with_location_zero(message: pb.Profile) -> None:
-    message.sample[0].location_id[0] = 0
-
-
-def with_name(row: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.function[0].name = row
-
-    return plant
-
-
-def with_filename(row: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.function[0].filename = row
-
-    return plant
-
-
-def with_type(row: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.sample_type[0].type = row
-
-    return plant
-
-
-def with_period_unit(row: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.period_type.unit = row
-
-    return plant
-
-
-def with_label(key: int, value: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.sample[0].label.add(key=key, str=value)
-
-    return plant
-
-
-def with_comment(row: int) -> Callable[[pb.Profile], None]:
-    def plant(message: pb.Profile) -> None:
-        message.comment.append(row)
-
-    return plant
-
-
-HUGE = 2**62
-
+# Where the fault is planted in `foreign()`, which value (None: nothing), and how it is named.
 DAMAGE = {
-    "a value too many": (with_extra_value, "a sample has 2 values, not 1"),
-    "no value": (without_values, "a sample has 0 values, not 1"),
-    "no location": (without_locations, "location 77 does not exist"),
-    "location 0": (with_location_zero, "location 0 does not exist"),
-    "no function": (without_functions, "function 900 does not exist"),
-    "no string": (without_strings, "string_table does not start with the empty string"),
-    "no empty string": (with_a_first_string, "string_table does not start with the empty string"),
-    "a negative name": (with_name(-1), "string -1 does not exist"),
-    "a name outside": (with_name(HUGE), "outside its table"),
-    "a negative filename": (with_filename(-2), "string -2 does not exist"),
-    "a filename outside": (with_filename(HUGE), "outside its table"),
-    "a negative value type": (with_type(-1), "string -1 does not exist"),
-    "a value type outside": (with_type(HUGE), "outside its table"),
-    "a negative period unit": (with_period_unit(-1), "string -1 does not exist"),
-    "a period unit outside": (with_period_unit(HUGE), "outside its table"),
-    "a negative label key": (with_label(-1, 1), "string -1 does not exist"),
-    "a label key outside": (with_label(HUGE, 1), "outside its table"),
-    "a negative label value": (with_label(1, -1), "string -1 does not exist"),
-    "a label value outside": (with_label(1, HUGE), "outside its table"),
-    "a negative comment": (with_comment(-1), "string -1 does not exist"),
-    "a comment outside": (with_comment(HUGE), "outside its table"),
+    "a value too many": ("sample.0.value", 1, "a sample has 2 values, not 1"),
+    "no value": ("sample.0.value", None, "a sample has 0 values, not 1"),
+    "no location": ("location", None, "location 77 does not exist"),
+    "location 0": ("sample.0.location_id.0", 0, "location 0 does not exist"),
+    "no function": ("function", None, "function 900 does not exist"),
+    "no string": ("string_table", None, "string_table does not start with the empty string"),
+    "no empty string": ("string_table.0", "x", "string_table does not start with the empty string"),
+    "a negative name": ("function.0.name", -1, "string -1 does not exist"),
+    "a name outside": ("function.0.name", OUTSIDE, "outside its table"),
+    "a negative filename": ("function.0.filename", -2, "string -2 does not exist"),
+    "a filename outside": ("function.0.filename", OUTSIDE, "outside its table"),
+    "a negative value type": ("sample_type.0.type", -1, "string -1 does not exist"),
+    "a value type outside": ("sample_type.0.type", OUTSIDE, "outside its table"),
+    "a negative period unit": ("period_type.unit", -1, "string -1 does not exist"),
+    "a period unit outside": ("period_type.unit", OUTSIDE, "outside its table"),
+    "a negative label key": ("sample.0.label.0.key", -1, "string -1 does not exist"),
+    "a label key outside": ("sample.0.label.0.key", OUTSIDE, "outside its table"),
+    "a negative label value": ("sample.0.label.0.str", -1, "string -1 does not exist"),
+    "a label value outside": ("sample.0.label.0.str", OUTSIDE, "outside its table"),
+    "a negative comment": ("comment", -1, "string -1 does not exist"),
+    "a comment outside": ("comment", OUTSIDE, "outside its table"),
 }
 
 
 class TestDamage:
-    @pytest.mark.parametrize(("plant", "message"), DAMAGE.values(), ids=DAMAGE.keys())
-    def test_inside_the_profile_is_named(self, plant: Callable[[pb.Profile], None], message: str) -> None:
-        profile = foreign()
-        plant(profile)
-        with pytest.raises(FormatError, match=rf"^pprof: .*{message}"):
-            pprof.decode(profile.SerializeToString())
+    @pytest.mark.parametrize(("path", "value", "named"), DAMAGE.values(), ids=DAMAGE.keys())
+    def test_inside_the_profile_is_named(
+        self, path: str, value: int | str | None, named: str
+    ) -> None:
+        message = foreign()
+        add_label(message, "mode", "user")
+        assert decoded(message).problem() is None
+        plant(message, path, value)
+        with pytest.raises(FormatError, match=rf"^pprof: .*{named}"):
+            pprof.decode(message.SerializeToString())
 
     @pytest.mark.parametrize(
         "blob",
@@ -315,7 +254,7 @@ class TestDamage:
         assert Trial(pprof.decode, [message.SerializeToString()]).leaks == []
 
     def test_random_bytes_raise_format_error_and_nothing_else(self) -> None:
-        rng = random.Random(20)  # noqa: S311 - repeatable, not secret
+        rng = random.Random(20)
         trial = Trial(pprof.decode, [rng.randbytes(rng.randint(1, 400)) for _ in range(300)])
         assert trial.leaks == []
         assert trial.refused > 290

@@ -2,42 +2,64 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
 
 from otelprof.errors import FormatError
-from otelprof.model import Profile
+
+_Decoded = TypeVar("_Decoded")
 
 _TEXT = "0123456789.,=-+_%/: \t\nemshinfaNtrugpcow\x00é٣\U0001f525\udc80"
 
 
 def mutants(blob: bytes, *, count: int, seed: int) -> Iterator[bytes]:
     """`count` damaged copies of `blob`: bits flipped, bytes set, cut out, doubled, or the end missing."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     for _ in range(count):
         mutant = bytearray(blob)
-        for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.choice([1, 1, 1, 2, 3])):
             at = rng.randrange(len(mutant) or 1)
-            match rng.randrange(6):
-                case 0 | 1:
-                    mutant[at : at + 1] = bytes(b ^ (1 << rng.randrange(8)) for b in mutant[at : at + 1])
-                case 2:
+            match rng.randrange(12):
+                case 0 | 1 | 2 | 3 | 4 | 5:
+                    mutant[at : at + 1] = bytes(
+                        b ^ (1 << rng.randrange(8)) for b in mutant[at : at + 1]
+                    )
+                case 6 | 7 | 8:
                     mutant[at : at + 1] = bytes([rng.choice([0x00, 0x01, 0x7F, 0x80, 0xFF])])
-                case 3:
+                case 9:
                     del mutant[at : at + rng.randint(1, 8)]
-                case 4:
+                case 10:
                     mutant[at:at] = mutant[at : at + rng.randint(1, 16)]
                 case _:
                     del mutant[at:]
         yield bytes(mutant)
 
 
+def plant(message: Message, path: str, value: int | bytes | str | None) -> None:
+    """Set the field at `path`, as in `sample.0.value`; append to a repeated one; None clears it."""
+    *steps, last = path.split(".")
+    target: Any = message
+    for step in steps:
+        target = target[int(step)] if step.isdecimal() else getattr(target, step)
+    if value is None:
+        target.ClearField(last)
+    elif last.isdecimal():
+        target[int(last)] = value
+    elif hasattr(getattr(target, last), "append"):
+        getattr(target, last).append(value)
+    else:
+        setattr(target, last, value)
+
+
 def texts(*, count: int, seed: int) -> Iterator[str]:
     """`count` texts of letters that parsers of settings look at."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     for _ in range(count):
         yield "".join(rng.choices(_TEXT, k=rng.randint(1, 12)))
 
 
-class Trial:
+class Trial(Generic[_Decoded]):
     """What a decoder made of damaged bytes.
 
     Attributes:
@@ -46,8 +68,8 @@ class Trial:
         leaks: every other exception, in words.
     """
 
-    def __init__(self, decode: Callable[[bytes], list[Profile]], blobs: Iterable[bytes]) -> None:
-        self.decoded: list[list[Profile]] = []
+    def __init__(self, decode: Callable[[bytes], list[_Decoded]], blobs: Iterable[bytes]) -> None:
+        self.decoded: list[list[_Decoded]] = []
         self.refused = 0
         self.leaks: list[str] = []
         for number, blob in enumerate(blobs):

@@ -1,0 +1,109 @@
+"""The demo's profiles through a real OpenTelemetry Collector: what it writes is what was collected."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Collector
+from tests.support.demo import Demo, run_demo
+
+pytestmark = pytest.mark.backend
+
+
+class Received:
+    """The profiles that the file exporter wrote, by OTLP's rules for JSON and references."""
+
+    def __init__(self, path: Path) -> None:
+        self.links: Counter[tuple[str, str]] = Counter()  # value by (trace id, span id), of CPU
+        self.sums: Counter[tuple[str, str]] = Counter()  # value by (sample type, period type)
+        self.period_ns: set[int] = set()
+        self.services: set[str] = set()
+        self.functions: set[str] = set()
+        for line in path.read_text().splitlines():
+            self._read(json.loads(line))
+
+    def _read(self, request: dict[str, Any]) -> None:
+        dictionary = request["dictionary"]
+        strings = dictionary["stringTable"]
+        for resource_profiles in request["resourceProfiles"]:
+            for attribute in resource_profiles["resource"]["attributes"]:
+                # The file exporter turns inline attributes into references to the string table.
+                key = attribute.get("key") or strings[attribute["keyStrindex"]]
+                if key == "service.name":
+                    value = attribute["value"]
+                    self.services.add(
+                        value.get("stringValue") or strings[value["stringValueStrindex"]]
+                    )
+            for scope_profiles in resource_profiles["scopeProfiles"]:
+                assert scope_profiles["scope"]["name"] == "otelprof"
+                for profile in scope_profiles["profiles"]:
+                    self._read_profile(profile, dictionary, strings)
+
+    def _read_profile(
+        self, profile: dict[str, Any], dictionary: dict[str, Any], strings: list[str]
+    ) -> None:
+        sample_type = strings[profile["sampleType"]["typeStrindex"]]
+        period_type = strings[profile["periodType"]["typeStrindex"]]
+        self.period_ns.add(int(profile["period"]))
+        for sample in profile["samples"]:
+            (value,) = map(int, sample["values"])
+            self.sums[sample_type, period_type] += value
+            for location in dictionary["stackTable"][sample["stackIndex"]]["locationIndices"]:
+                for line in dictionary["locationTable"][location]["lines"]:
+                    function = dictionary["functionTable"][line["functionIndex"]]
+                    self.functions.add(strings[function["nameStrindex"]])
+            if sample.get("linkIndex") and period_type == "cpu":
+                link = dictionary["linkTable"][sample["linkIndex"]]
+                self.links[link["traceId"], link["spanId"]] += value
+
+
+def run_with_collector(tmp_path: Path, collector: Collector, protocol: str) -> Demo:
+    endpoint = collector.http_endpoint if protocol == "http/protobuf" else collector.grpc_endpoint
+    return run_demo(
+        tmp_path / "out",
+        "--seconds",
+        "6",
+        OTELPROF_EXPORTER="file,otlp",
+        OTELPROF_FLUSH="2s",
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+    )
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_the_collector_writes_what_was_collected(
+    tmp_path: Path, collector: Collector, protocol: str
+) -> None:
+    demo = run_with_collector(tmp_path, collector, protocol)
+    collector.stop()
+    received = Received(collector.written)
+    profiles = {profile.kind: profile for profile in demo.shown.profiles}
+
+    assert received.services == {"shop"}
+    assert received.period_ns == {10_000_000}
+    assert set(received.sums) == {("samples", "cpu"), ("wall", "wall")}
+    # The files hold the same profiles, every sum to the nanosecond and every count.
+    assert received.sums["wall", "wall"] == sum(profiles["wall"].column("wall"))
+    assert received.sums["samples", "cpu"] == sum(profiles["cpu"].column("samples"))
+    cpu_ns = sum(profiles["cpu"].column("cpu"))
+    assert abs(received.sums["samples", "cpu"] * 10_000_000 - cpu_ns) < 10_000_000
+
+    ran = {(span.trace_id.hex(), span.span_id.hex()): span.name for span in demo.shown.spans}
+    assert received.links
+    assert set(received.links) <= set(ran), "a link to a span that never ran"
+    in_reports = sum(n for ids, n in received.links.items() if ran[ids] == "GET /report")
+    assert in_reports > 0.5 * sum(received.links.values())
+    assert "examples.shop.business.rank_customers" in received.functions
+
+
+def test_a_collector_without_the_feature_gate_gets_one_clear_hint(
+    tmp_path: Path, collector_without_profiles: Collector
+) -> None:
+    demo = run_with_collector(tmp_path, collector_without_profiles, "http/protobuf")
+    warnings = [line for line in demo.errors.splitlines() if "otlp" in line]
+    assert len(warnings) == 1
+    assert "--feature-gates=service.profilesSupport" in warnings[0]
+    assert demo.shown.profiles, "the files are written all the same"

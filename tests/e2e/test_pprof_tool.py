@@ -1,0 +1,73 @@
+"""google/pprof's own tool opens what the demo wrote."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.demo import Demo, run_demo
+
+pytestmark = pytest.mark.backend
+
+HOT = "examples.shop.business.rank_customers"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return run_demo(tmp_path_factory.mktemp("demo"), "--seconds", "6", OTELPROF_FLUSH="1h")
+
+
+@pytest.fixture
+def profile(demo: Demo) -> Path:
+    (path,) = re.findall(r"demo: profile (\S+)", demo.output)
+    return Path(path)
+
+
+def milliseconds(text: str) -> float:
+    """Pprof's `1.52s` or `320ms`."""
+    match = re.fullmatch(r"([\d.]+)(ms|s|mins)", text)
+    assert match, text
+    return float(match[1]) * {"ms": 1.0, "s": 1e3, "mins": 6e4}[match[2]]
+
+
+def test_top_shows_the_hot_function_first_with_our_cpu_time(
+    demo: Demo, profile: Path, pprof: Callable[..., str]
+) -> None:
+    top = pprof("-top", "-nodecount=5", profile)
+    assert "Type: cpu" in top
+    first = next(line.split() for line in top.splitlines() if HOT in line)
+    rows = {time.function: time for time in demo.span("GET /report").functions.values()}
+    assert milliseconds(first[0]) == pytest.approx(rows[HOT].self_cpu_ns / 1e6, rel=0.01)
+
+
+def test_top_of_wall_time(profile: Path, pprof: Callable[..., str]) -> None:
+    assert "concurrent.futures.thread._worker" in pprof("-top", "-sample_index=wall", profile)
+
+
+def test_traces_carry_trace_and_span_ids_that_ran(
+    demo: Demo, profile: Path, pprof: Callable[..., str]
+) -> None:
+    traces = pprof("-traces", profile)
+    ids = set(re.findall(r"span_id:\s+([0-9a-f]{16})", traces))
+    assert ids
+    assert ids <= {span.span_id.hex() for span in demo.shown.spans}
+    trace_ids = set(re.findall(r"trace_id:\s+([0-9a-f]{32})", traces))
+    assert trace_ids <= {span.trace_id.hex() for span in demo.shown.spans}
+
+
+def test_tagfocus_on_a_span_id_leaves_what_ran_in_that_span(
+    demo: Demo, profile: Path, pprof: Callable[..., str]
+) -> None:
+    cpu = next(p for p in demo.shown.profiles if p.kind == "cpu")
+    by_span: Counter[str] = Counter()
+    for link, weight in zip(cpu.link, cpu.column("cpu"), strict=True):
+        if link:
+            by_span[cpu.tables.links[link].span_id.hex()] += weight
+    span_id, cpu_ns = by_span.most_common(1)[0]
+    top = pprof("-top", "-unit=ns", f"-tagfocus=span_id={span_id}", profile)
+    shown = re.search(r"Showing nodes accounting for (\d+)ns,", top)
+    assert shown
+    assert int(shown[1]) == cpu_ns
+    assert HOT in top

@@ -1,0 +1,321 @@
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+from otelprof.config import (
+    Config,
+    OtlpSettings,
+    from_environment,
+    parse_bool,
+    parse_duration_s,
+    parse_headers,
+    with_pid,
+)
+from otelprof.errors import ConfigError
+from tests.support.settings import HTTP, VARIABLES
+
+# variable, text, the field it sets, the value that the text means
+READ = [
+    ("OTELPROF_ENABLED", "false", "enabled", False),
+    ("OTEL_SDK_DISABLED", "true", "enabled", False),
+    ("OTELPROF_COLLECT", "wall, cpu,wall", "collect", ("wall", "cpu")),
+    ("OTELPROF_RATE", "19.5", "rate_hz", 19.5),
+    ("OTELPROF_RATE", "250Hz", "rate_hz", 250.0),
+    ("OTELPROF_RATE", "1000hz", "rate_hz", 1000.0),
+    ("OTELPROF_RATE", "1", "rate_hz", 1.0),
+    ("OTELPROF_FLUSH", "250ms", "flush_s", 0.25),
+    ("OTELPROF_FLUSH", "2m", "flush_s", 120.0),
+    ("OTELPROF_EXPORTER", "file, otlp", "exporters", ("file", "otlp")),
+    ("OTELPROF_EXPORTER", "none", "exporters", ()),
+    ("OTELPROF_SPAN_ID", "root", "span_id", "root"),
+    ("OTELPROF_FILE_DIR", "/var/profiles", "file_dir", Path("/var/profiles")),
+    ("OTELPROF_OUTPUT", "/tmp/out.pb.gz", "output", Path("/tmp/out.pb.gz")),  # noqa: S108 - not written
+    *(
+        (f"{prefix}_{name}", text, f"otlp.{name.lower()}{suffix}", value)
+        for prefix in ("OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_PROFILES")
+        for name, text, suffix, value in (
+            ("PROTOCOL", "HTTP/protobuf", "", "http/protobuf"),
+            ("ENDPOINT", "http://collector:4317", "", "http://collector:4317"),
+            ("HEADERS", "Api-Key=a%20b,tenant=shop", "", (("api-key", "a b"), ("tenant", "shop"))),
+            ("TIMEOUT", "2.5", "_s", 2.5),
+            ("COMPRESSION", "NONE", "", "none"),
+            ("INSECURE", "True", "", True),
+        )
+    ),
+]
+
+
+class TestDefaults:
+    def test_are_those_of_the_documentation(self) -> None:
+        assert from_environment({}) == Config()
+        assert Config() == Config(
+            enabled=True,
+            collect=("cpu", "wall"),
+            rate_hz=100.0,
+            flush_s=15.0,
+            exporters=("otlp",),
+            span_id="own",
+            file_dir=Path("otelprof-profiles"),
+            output=None,
+            otlp=OtlpSettings(
+                protocol="grpc",
+                endpoint="http://localhost:4317",
+                headers=(),
+                timeout_s=10.0,
+                compression="gzip",
+                insecure=False,
+            ),
+        )
+
+    @pytest.mark.parametrize("variable", VARIABLES)
+    @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+    def test_an_empty_variable_counts_as_unset(
+        self, variable: str, empty: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert from_environment({variable: empty}) == Config()
+        assert caplog.records == []
+
+    def test_the_environment_is_that_of_the_process_unless_given(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OTELPROF_RATE", "33")
+        assert from_environment().rate_hz == 33.0
+
+
+class TestVariables:
+    @pytest.mark.parametrize(("variable", "text", "name", "value"), READ)
+    def test_each_sets_its_field_and_no_other(
+        self, variable: str, text: str, name: str, value: object
+    ) -> None:
+        config = from_environment({variable: f" {text} "})
+        assert attrgetter(name)(config) == value
+        assert attrgetter(name)(Config()) != value
+        if "PROTOCOL" not in variable:  # it also changes the default endpoint
+            assert differences(config, Config()) == {name}
+
+    @pytest.mark.parametrize(
+        ("variable", "text"),
+        [
+            ("OTELPROF_ENABLED", "true"),
+            ("OTELPROF_SPAN_ID", "OWN"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ],
+    )
+    def test_each_default_can_be_said(
+        self, variable: str, text: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert from_environment({variable: text}) == Config()
+        assert caplog.records == []
+
+    def test_none_is_without_a_test(self) -> None:
+        assert {variable for variable, *_ in READ} == set(VARIABLES)
+
+    def test_none_is_read_that_these_tests_do_not_know(self) -> None:
+        asked = Asked({"OTELPROF_OUTPUT": "out"})
+        from_environment(asked)
+        assert asked.names == {*VARIABLES, "OTELPROF_RUNNER_PID"}
+
+    @pytest.mark.parametrize("enabled", ["", "true"])
+    @pytest.mark.parametrize("disabled", ["true", "TRUE"])
+    def test_a_disabled_sdk_disables_us_whatever_we_were_told(
+        self, enabled: str, disabled: str
+    ) -> None:
+        environ = {"OTELPROF_ENABLED": enabled, "OTEL_SDK_DISABLED": disabled}
+        assert not from_environment(environ).enabled
+
+    def test_an_enabled_sdk_does_not_enable_us(self) -> None:
+        environ = {"OTELPROF_ENABLED": "false", "OTEL_SDK_DISABLED": "false"}
+        assert not from_environment(environ).enabled
+
+    @pytest.mark.parametrize(
+        ("name", "own", "general", "field", "value"),
+        [
+            ("PROTOCOL", "grpc", "http/protobuf", "protocol", "grpc"),
+            ("ENDPOINT", "http://own:1", "http://general:1", "endpoint", "http://own:1"),
+            ("HEADERS", "a=own", "a=general,b=general", "headers", (("a", "own"),)),
+            ("TIMEOUT", "1", "2", "timeout_s", 1.0),
+            ("COMPRESSION", "none", "gzip", "compression", "none"),
+            ("INSECURE", "false", "true", "insecure", False),
+        ],
+    )
+    def test_the_signal_beats_the_general_one(
+        self, name: str, own: str, general: str, field: str, value: object
+    ) -> None:
+        environ = {
+            f"OTEL_EXPORTER_OTLP_PROFILES_{name}": own,
+            f"OTEL_EXPORTER_OTLP_{name}": general,
+        }
+        assert getattr(from_environment(environ).otlp, field) == value
+        environ[f"OTEL_EXPORTER_OTLP_PROFILES_{name}"] = " "
+        assert getattr(from_environment(environ).otlp, field) != value
+
+
+class TestEndpoint:
+    @pytest.mark.parametrize(
+        "environ", [{}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}], ids=["unset", "grpc"]
+    )
+    def test_of_grpc_is_as_given(self, environ: dict[str, str]) -> None:
+        assert from_environment(environ).otlp.endpoint == "http://localhost:4317"
+        environ = {**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317"}
+        assert from_environment(environ).otlp.endpoint == "https://collector:4317"
+
+    def test_of_http_is_a_port_of_its_own(self) -> None:
+        endpoint = from_environment(HTTP).otlp.endpoint
+        assert endpoint == "http://localhost:4318/v1development/profiles"
+
+    @pytest.mark.parametrize("base", ["http://collector:4318", "http://collector:4318/"])
+    def test_of_http_is_the_general_one_and_the_path_of_the_signal(self, base: str) -> None:
+        endpoint = from_environment({**HTTP, "OTEL_EXPORTER_OTLP_ENDPOINT": base}).otlp.endpoint
+        assert endpoint == "http://collector:4318/v1development/profiles"
+
+    def test_of_http_keeps_the_path_of_the_general_one(self) -> None:
+        environ = {**HTTP, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://host/otlp"}
+        endpoint = from_environment(environ).otlp.endpoint
+        assert endpoint == "https://host/otlp/v1development/profiles"
+
+    @pytest.mark.parametrize("url", ["http://host:4318/", "http://host/push", "http://host"])
+    def test_of_http_is_that_of_the_signal_as_it_is(self, url: str) -> None:
+        environ = {
+            **HTTP,
+            "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT": url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4318",
+        }
+        assert from_environment(environ).otlp.endpoint == url
+
+    def test_follows_the_protocol_of_the_signal(self) -> None:
+        environ = {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        }
+        endpoint = from_environment(environ).otlp.endpoint
+        assert endpoint == "http://collector:4318/v1development/profiles"
+
+
+class TestOutput:
+    def test_belongs_to_the_process_that_was_started_for_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("os.getppid", lambda: 4711)
+        environ = {"OTELPROF_OUTPUT": "runs/out.pb.gz", "OTELPROF_RUNNER_PID": "4711"}
+        assert from_environment(environ).output == Path("runs/out.pb.gz")
+
+    def test_of_another_process_has_its_pid_in_its_name(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("os.getppid", lambda: 4712)
+        monkeypatch.setattr("os.getpid", lambda: 4713)
+        environ = {"OTELPROF_OUTPUT": "runs/out.pb.gz", "OTELPROF_RUNNER_PID": "4711"}
+        assert from_environment(environ).output == Path("runs/out-4713.pb.gz")
+
+    @pytest.mark.parametrize(("name", "expected"), [("out", "out-5"), ("a.b.c", "a-5.b.c")])
+    def test_takes_its_pid_before_the_suffixes(
+        self, name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("os.getpid", lambda: 5)
+        assert with_pid(Path(name)) == Path(expected)
+
+    @pytest.mark.parametrize("folder", ["/", ".", ".."])
+    def test_that_is_no_file_does_not_stop_the_application(self, folder: str) -> None:
+        environ = {"OTELPROF_OUTPUT": folder, "OTELPROF_RUNNER_PID": "1 is not our parent"}
+        assert isinstance(from_environment(environ), Config)
+
+
+class TestArguments:
+    def test_beat_the_environment(self) -> None:
+        config = from_environment({"OTELPROF_RATE": "33", "OTELPROF_FLUSH": "2s"})
+        changed = config.with_arguments({"rate_hz": 50.0, "collect": ("wall",)})
+        assert (changed.rate_hz, changed.collect, changed.flush_s) == (50.0, ("wall",), 2.0)
+        assert config.rate_hz == 33.0
+
+    def test_no_argument_changes_nothing(self) -> None:
+        assert Config().with_arguments({}) == Config()
+
+    def test_output_may_be_text(self) -> None:
+        assert Config().with_arguments({"output": "out.pb.gz"}).output == Path("out.pb.gz")
+
+    def test_an_unknown_one_is_named_beside_those_there_are(self) -> None:
+        with pytest.raises(ConfigError, match=r"^rate: no such setting; there are .*\brate_hz\b"):
+            Config().with_arguments({"rate": 50})
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("rate_hz", 0, "rate_hz: 0 is not in 1..1000"),
+            ("rate_hz", 1000.5, "rate_hz: 1000.5 is not in 1..1000"),
+            ("rate_hz", float("nan"), "rate_hz: nan is not in 1..1000"),
+            ("rate_hz", "fast", "rate_hz.*fast"),
+            ("rate_hz", None, "rate_hz.*None"),
+            ("flush_s", 0, "flush_s: 0 is not above 0"),
+            ("flush_s", -1.0, "flush_s: -1.0 is not above 0"),
+            ("flush_s", float("nan"), "flush_s: nan is not above 0"),
+            ("flush_s", "15s", "flush_s.*15s"),
+            ("span_id", "both", "span_id: 'both' is neither 'own' nor 'root'"),
+            ("span_id", [], r"span_id.*\[\]"),
+            ("collect", (), "collect: names no kind of profile"),
+        ],
+    )
+    def test_a_bad_one_is_the_callers_mistake(self, name: str, value: object, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            Config().with_arguments({name: value})
+
+
+class TestParsers:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("1", 1.0), ("1.5s", 1.5), ("250 ms", 0.25), (" 2m ", 120.0), ("1h", 3600.0)],
+    )
+    def test_a_duration_is_seconds_unless_it_names_its_unit(
+        self, text: str, seconds: float
+    ) -> None:
+        assert parse_duration_s(text) == seconds
+
+    @pytest.mark.parametrize("text", ["TRUE", "true", " True "])
+    def test_true_is_true_in_any_case(self, text: str) -> None:
+        assert parse_bool(text) is True
+
+    def test_false_is_false(self) -> None:
+        assert parse_bool("False") is False
+
+    @pytest.mark.parametrize(
+        ("text", "headers"),
+        [
+            ("", ()),
+            ("a=b", (("a", "b"),)),
+            (" A = b , ,c=", (("a", "b"), ("c", ""))),
+            ("a=b=c", (("a", "b=c"),)),
+            ("authorization=Basic%20dTpw%3D", (("authorization", "Basic dTpw="),)),
+        ],
+    )
+    def test_headers_are_split_and_url_decoded(
+        self, text: str, headers: tuple[tuple[str, str], ...]
+    ) -> None:
+        assert parse_headers(text) == headers
+
+
+class Asked(Mapping[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self.names: set[str] = set()
+        self.answers = answers
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return self.answers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.answers)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+
+def differences(one: Config, other: Config) -> set[str]:
+    """Names of the fields in which two configurations differ."""
+    names = [n for n in Config.__dataclass_fields__ if n != "otlp"]
+    names += [f"otlp.{n}" for n in OtlpSettings.__dataclass_fields__]
+    return {n for n in names if attrgetter(n)(one) != attrgetter(n)(other)}
