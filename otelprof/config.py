@@ -103,20 +103,29 @@ class Config:
         except TypeError as error:
             raise ConfigError(f"{arguments}: {error}") from error
 
-    def _converted(self, name: str, value: object) -> object:
+    def _converted(self, name: str, value: Any) -> object:  # noqa: ANN401 - whatever a caller gives
         """`value` in the type of the field, from the types that a caller would naturally use."""
         if name in {"output", "file_dir"} and isinstance(value, str):
             return Path(value)
         if name in {"collect", "exporters"}:
-            parts = value.split(",") if isinstance(value, str) else value
-            if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
-                return tuple(parts)
-        kinds = {"enabled": bool, "rate_hz": int | float, "flush_s": int | float, "span_id": str}
-        kinds |= {"output": Path | None, "file_dir": Path, "otlp": OtlpSettings}
-        if name not in kinds or not isinstance(value, kinds[name]):
+            value = tuple(value.split(",") if isinstance(value, str) else value)
+            if not all(isinstance(part, str) for part in value):
+                raise ConfigError(f"{name}: {value!r} is not a list of names")
+            return value
+        if not isinstance(value, _ARGUMENT_TYPES[name]):
             raise ConfigError(f"{name}: {value!r} cannot be used")
         return value
 
+
+_ARGUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
+    "enabled": (bool,),
+    "rate_hz": (int, float),
+    "flush_s": (int, float),
+    "span_id": (str,),
+    "output": (Path, type(None)),
+    "file_dir": (Path,),
+    "otlp": (OtlpSettings,),
+}
 
 _Value = TypeVar("_Value")
 

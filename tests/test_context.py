@@ -416,10 +416,12 @@ def test_a_loop_that_moved_to_another_thread_labels_the_new_one_only(reader: Spa
         loop.run_until_complete(touch())
         stop()
 
-    with stopped(first_thread) as first:
-        with stopped(lambda stop: loop.run_until_complete(hold(stop))) as second:
-            assert label_of(reader, second) == span_id(span)
-            assert label_of(reader, first) is None or label_of(reader, first) is UNKNOWN
+    def second_thread(stop: Stop) -> None:
+        loop.run_until_complete(hold(stop))
+
+    with stopped(first_thread) as first, stopped(second_thread) as second:
+        assert label_of(reader, second) == span_id(span)
+        assert label_of(reader, first) is None or label_of(reader, first) is UNKNOWN
     loop.close()
 
 

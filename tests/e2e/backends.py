@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 COLLECTOR_VERSION = "v0.159.0"
 PPROF_VERSION = "v0.0.0-20261016150608-1facf8f91b50"
 
@@ -40,6 +42,16 @@ def collector() -> Path:
 def pprof() -> Path:
     """The pprof tool's program, whether it is there or not."""
     return cache() / f"pprof-{PPROF_VERSION}"
+
+
+def required(program: Path) -> Path:
+    """The program, or a skip or a failure of the test that needs it."""
+    if program.exists():
+        return program
+    reason = f"{program} is not there: run `make backends`"
+    if os.environ.get("OTELPROF_REQUIRE_BACKENDS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def build() -> None:

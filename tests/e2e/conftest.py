@@ -1,13 +1,11 @@
 """The real programs, as fixtures: skipped with a reason where missing, unless they are required."""
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -17,15 +15,6 @@ from tests.support.ports import free_ports
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 20.0
-
-
-def _program(path: Path) -> Path:
-    if path.exists():
-        return path
-    reason = f"{path} is not there: run `make backends`"
-    if os.environ.get("OTELPROF_REQUIRE_BACKENDS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ service:
     {signal}: {{receivers: [otlp], exporters: [file]}}
 """,
     )
-    command = [str(_program(backends.collector())), "--config", str(config)]
+    command = [str(backends.required(backends.collector())), "--config", str(config)]
     command += ["--feature-gates=service.profilesSupport"] if gate else []
     with (directory / "collector.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -110,17 +99,3 @@ def collector_without_profiles(tmp_path: Path) -> Iterator[Collector]:
     """A Collector as most people run it: without the feature gate."""
     with _collector(tmp_path, gate=False) as running:
         yield running
-
-
-@pytest.fixture
-def pprof() -> Callable[..., str]:
-    """Runs google/pprof's tool and returns what it prints."""
-    program = _program(backends.pprof())
-
-    def run(*arguments: Any) -> str:
-        command = [str(program), *map(str, arguments)]
-        return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=60
-        ).stdout
-
-    return run

@@ -42,11 +42,9 @@ class Received:
                 for profile in scope_profiles["profiles"]:
                     self._read_profile(profile, dictionary, strings)
 
-    def _read_profile(
-        self, profile: dict[str, Any], dictionary: dict[str, Any], strings: list[str]
-    ) -> None:
-        sample_type = strings[profile["sampleType"]["typeStrindex"]]
-        period_type = strings[profile["periodType"]["typeStrindex"]]
+    def _read_profile(self, profile: Any, dictionary: Any, strings: list[str]) -> None:
+        sample_type: str = strings[profile["sampleType"]["typeStrindex"]]
+        period_type: str = strings[profile["periodType"]["typeStrindex"]]
         self.period_ns.add(int(profile["period"]))
         for sample in profile["samples"]:
             (value,) = map(int, sample["values"])
