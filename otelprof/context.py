@@ -25,6 +25,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from types import CodeType, FrameType
 from typing import Any, Final, Literal, final
 
@@ -141,9 +142,10 @@ class SpanReader:
         ident = threading.get_ident()
         self._threads = {k: record for k, record in self._threads.items() if k == ident}
 
-    def forget(self, ident: int) -> None:
-        """Drop what is known of a thread that ended."""
-        self._threads.pop(ident, None)
+    def keep_only(self, idents: AbstractSet[int]) -> None:
+        """Drop what is known of threads other than these: they ended."""
+        for ident in self._threads.keys() - idents:
+            self._threads.pop(ident, None)
 
     def note_attach(self, token: Token) -> None:
         """Remember in which Context of this thread something was attached. Called by the thread itself."""

@@ -12,11 +12,12 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from types import FrameType
 from typing import Protocol
 
 from otelprof.collectors.kernel import GilWaiters, clock_id, cpu_ns
-from otelprof.collectors.window import Stack, Window
+from otelprof.collectors.window import NO_STACK, Window
 from otelprof.context import Place, SpanIds, Unknown
 from otelprof.threads import OwnThread
 
@@ -32,8 +33,8 @@ class SpanSource(Protocol):
         """The span current in thread `ident`, whose innermost frame is `top`."""
         ...
 
-    def forget(self, ident: int) -> None:
-        """Drop what is known of a thread that ended."""
+    def keep_only(self, idents: AbstractSet[int]) -> None:
+        """Drop what is known of threads other than these: they ended."""
         ...
 
 
@@ -66,8 +67,21 @@ class _Thread:
         self.pool_ns = 0  # CPU time not yet given to a stack
         self.pool_since_ns = sampled_ns
         self.window: Window | None = None  # what `stack` belongs to
-        self.stack: Stack | None = None
+        self.stack = NO_STACK
         self.span: SpanIds | Unknown | None = None
+
+    def cpu_ns(self) -> int | None:
+        """Its CPU time; None if it is dead or its clock is not known."""
+        return None if self.clock is None else cpu_ns(self.clock)
+
+    def keep(self, pool_ns: int, window: Window, now_ns: int) -> None:
+        """Hold CPU time back until the thread is seen on the CPU, but not for ever."""
+        if not pool_ns:
+            self.pool_since_ns = now_ns
+        elif now_ns - self.pool_since_ns > _MAX_POOL_NS:
+            window.add_unattributed(self.name, pool_ns, 0)
+            pool_ns, self.pool_since_ns = 0, now_ns
+        self.pool_ns = pool_ns
 
 
 class Sampler:
@@ -91,11 +105,10 @@ class Sampler:
         """Take what every thread has used so far as the beginning: at start and after a pause."""
         self._threads.clear()
         self._present = set()
-        self._waiters.close()
         self._last_pass_ns = now_ns
         self._update_threads(sys._current_frames(), window, now_ns)  # noqa: SLF001 - as in a pass
         for thread in self._threads.values():
-            thread.counted_cpu_ns = 0 if thread.clock is None else cpu_ns(thread.clock) or 0
+            thread.counted_cpu_ns = thread.cpu_ns() or 0
 
     def take_pass(self, window: Window, now_ns: int) -> None:
         """Sample every thread once, fewer if the pass gets long: those are first in the next one.
@@ -146,46 +159,38 @@ class Sampler:
         now_ns: int,
         switches: int,
     ) -> bool:
-        used_ns = None if thread.clock is None else cpu_ns(thread.clock)
+        """Add one sample; False if the GIL was given up, and nothing added."""
+        used_ns = thread.cpu_ns()
         if used_ns is None and thread.clock is not None:
             self._drop(ident, window)  # the thread is dead, and its ident may be another's by now
             return True
         wall_ns = now_ns - thread.sampled_ns
         if used_ns is not None and used_ns == thread.still_cpu_ns and thread.window is window:
             # It has not run since its stack was read, so that is its stack.
-            window.add(thread.stack, thread.span, thread.name, wall_ns, 0)  # type: ignore[arg-type] # set with `window`
-            thread.sampled_ns = now_ns
-            self.samples += 1
-            return True
-        stack = window.intern(top)
-        span = self._spans.span_ids(ident, top, stack.place)
-        pool_ns = spent_ns = 0
-        if used_ns is not None:
-            pool_ns = thread.pool_ns + used_ns - thread.counted_cpu_ns
-        # Asked last: a thread that gave the GIL up to sleep is asleep by now.
-        if pool_ns and self._waiters.is_on_cpu(thread.native_id or 0) is not False:
-            spent_ns, pool_ns = pool_ns, 0
-        after_ns = None if thread.clock is None else cpu_ns(thread.clock)
-        if _voluntary_switches() != switches:
-            return False
+            stack, span, spent_ns = thread.stack, thread.span, 0
+        else:
+            stack = window.intern(top)
+            span = self._spans.span_ids(ident, top, stack.place)
+            pool_ns = 0 if used_ns is None else thread.pool_ns + used_ns - thread.counted_cpu_ns
+            # Asked last: a thread that gave the GIL up to sleep is asleep by now.
+            is_on_cpu = pool_ns and self._waiters.is_on_cpu(thread.native_id or 0) is not False
+            after_ns = thread.cpu_ns()
+            if _voluntary_switches() != switches:
+                return False
+            spent_ns = pool_ns if is_on_cpu else 0
+            thread.counted_cpu_ns = used_ns or 0
+            thread.still_cpu_ns = -1 if after_ns is None else after_ns
+            thread.window, thread.stack, thread.span = window, stack, span
+            thread.keep(pool_ns - spent_ns, window, now_ns)
         window.add(stack, span, thread.name, wall_ns, spent_ns)
         thread.sampled_ns = now_ns
-        thread.counted_cpu_ns = used_ns or 0
-        thread.still_cpu_ns = -1 if after_ns is None else after_ns
-        thread.window, thread.stack, thread.span = window, stack, span
         self.samples += 1
-        if not pool_ns or spent_ns:
-            thread.pool_since_ns = now_ns
-        elif now_ns - thread.pool_since_ns > _MAX_POOL_NS:
-            window.add_unattributed(thread.name, pool_ns, 0)
-            pool_ns, thread.pool_since_ns = 0, now_ns
-        thread.pool_ns = pool_ns
         return True
 
     def end(self, window: Window, now_ns: int) -> None:
         """Account for the time since the last pass, without a stack. At stop, so that totals are true."""
         for thread in self._threads.values():
-            used_ns = None if thread.clock is None else cpu_ns(thread.clock)
+            used_ns = thread.cpu_ns()
             since_ns = 0 if used_ns is None else used_ns - thread.counted_cpu_ns
             window.add_unattributed(
                 thread.name, thread.pool_ns + since_ns, now_ns - thread.sampled_ns
@@ -201,6 +206,7 @@ class Sampler:
             self._drop(ident, window)
         new = frames.keys() - self._present
         self._present = set(frames)
+        self._spans.keep_only(self._present)
         if not new:
             return
         known = {thread.ident: thread for thread in threading.enumerate()}
@@ -225,9 +231,6 @@ class Sampler:
         self._present.discard(ident)
         if thread.pool_ns:
             window.add_unattributed(thread.name, thread.pool_ns, 0)
-        if thread.native_id is not None:
-            self._waiters.forget(thread.native_id)
-        self._spans.forget(ident)
 
 
 def _voluntary_switches() -> int:

@@ -53,7 +53,7 @@ class StackCollector:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()  # held during a pass, and to take the window away
-        self._stopping = threading.Lock()  # free to stop: acquiring it with a timeout is the timer
+        self._running = threading.Lock()  # held while sampling: waiting for it is the timer
         self._thread: OwnThread | None = None
         self._paused = False
         self._sampler = Sampler(self._spans)
@@ -70,11 +70,11 @@ class StackCollector:
         """Start the sampling thread, if it does not run."""
         if self._thread is not None:
             return
-        self._stopping = threading.Lock()
-        self._stopping.acquire()
+        running = self._running = threading.Lock()
+        running.acquire()
         self._window = self._new_window()
         self._sampler.begin(self._window, self._window.start_ns)
-        self._thread = OwnThread("sampler", self._run)
+        self._thread = OwnThread("sampler", lambda: self._run(running))
         self._thread.start()
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class StackCollector:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        self._stopping.release()
+        self._running.release()
         thread.join(_STOP_TIMEOUT_S)
         with self._lock:
             self._sampler.end(self._window, self._clock.monotonic_ns())
@@ -124,7 +124,8 @@ class StackCollector:
         """Begin anew in a forked child. The parent's locks may be held by threads that are not here."""
         self._reset()
 
-    def _run(self) -> None:
+    def _run(self, running: threading.Lock) -> None:
+        """Sample until `running` is free."""
         self._sampler.learn()
         due_ns = self._clock.monotonic_ns()
         started_cpu_ns = time.thread_time_ns()
@@ -133,11 +134,13 @@ class StackCollector:
             now_ns = self._clock.monotonic_ns()
             # A pass that came late does not make the next one come early.
             due_ns = max(due_ns + round(period_ns), now_ns)
-            if self._stopping.acquire(timeout=(due_ns - now_ns) / NS_PER_S):
+            if running.acquire(timeout=(due_ns - now_ns) / NS_PER_S):
                 return
-            if self._paused:
-                continue
             with self._lock:
+                if not running.locked():
+                    return  # stopped while this thread waited for the GIL: the books are closed
+                if self._paused:
+                    continue
                 self._sampler.take_pass(self._window, self._clock.monotonic_ns())
             self._passes += 1
             if self._passes % _PASSES_A_MEASUREMENT == 0:

@@ -57,6 +57,7 @@ class _Key(NamedTuple):
 
 
 _OVERFLOW_STACKS = {place: Stack((None,), array("q", [_OVERFLOW]), place) for place in PLACES}
+NO_STACK = Stack((), array("q"), "thread")
 _UNATTRIBUTED_STACK = Stack((None,), array("q", [_UNATTRIBUTED]), "thread")
 
 

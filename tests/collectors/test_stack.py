@@ -5,6 +5,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from types import FrameType
 from typing import Any
 
@@ -38,7 +39,7 @@ class NoSpans:
     def span_ids(self, ident: int, top: FrameType, place: Place) -> SpanIds | Unknown | None:
         return None
 
-    def forget(self, ident: int) -> None:
+    def keep_only(self, idents: AbstractSet[int]) -> None:
         pass
 
 

@@ -26,25 +26,27 @@ class Received:
             self._read(json.loads(line))
 
     def _read(self, request: dict[str, Any]) -> None:
-        dictionary = request["dictionary"]
-        strings = dictionary["stringTable"]
+        dictionary: dict[str, Any] = request["dictionary"]
+        strings: list[str] = dictionary["stringTable"]
         for resource_profiles in request["resourceProfiles"]:
             for attribute in resource_profiles["resource"]["attributes"]:
                 # The file exporter turns inline attributes into references to the string table.
-                key = attribute.get("key") or strings[attribute["keyStrindex"]]
+                key = attribute.get("key") or strings[int(attribute["keyStrindex"])]
                 if key == "service.name":
                     value = attribute["value"]
                     self.services.add(
-                        value.get("stringValue") or strings[value["stringValueStrindex"]]
+                        value.get("stringValue") or strings[int(value["stringValueStrindex"])]
                     )
             for scope_profiles in resource_profiles["scopeProfiles"]:
                 assert scope_profiles["scope"]["name"] == "otelprof"
                 for profile in scope_profiles["profiles"]:
                     self._read_profile(profile, dictionary, strings)
 
-    def _read_profile(self, profile: Any, dictionary: Any, strings: list[str]) -> None:
-        sample_type: str = strings[profile["sampleType"]["typeStrindex"]]
-        period_type: str = strings[profile["periodType"]["typeStrindex"]]
+    def _read_profile(
+        self, profile: dict[str, Any], dictionary: dict[str, Any], strings: list[str]
+    ) -> None:
+        sample_type: str = strings[int(profile["sampleType"]["typeStrindex"])]
+        period_type: str = strings[int(profile["periodType"]["typeStrindex"])]
         self.period_ns.add(int(profile["period"]))
         for sample in profile["samples"]:
             (value,) = map(int, sample["values"])
@@ -52,7 +54,7 @@ class Received:
             for location in dictionary["stackTable"][sample["stackIndex"]]["locationIndices"]:
                 for line in dictionary["locationTable"][location]["lines"]:
                     function = dictionary["functionTable"][line["functionIndex"]]
-                    self.functions.add(strings[function["nameStrindex"]])
+                    self.functions.add(strings[int(function["nameStrindex"])])
             if sample.get("linkIndex") and period_type == "cpu":
                 link = dictionary["linkTable"][sample["linkIndex"]]
                 self.links[link["traceId"], link["spanId"]] += value
