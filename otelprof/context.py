@@ -18,25 +18,36 @@ The sampler calls `span_ids` with the GIL held throughout, so what it reads belo
 
 import asyncio
 import contextvars
-import functools
-import gc
 import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from types import CodeType, FrameType
-from typing import Any, Final, Literal, final
+from types import FrameType
+from typing import Any, Final, final
 
 import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context as OtelContext
 from opentelemetry.context.context import _RuntimeContext
 from opentelemetry.trace import Span, get_current_span
 
+from otelprof.cpython import (
+    RUNNERS_FILE,
+    Place,
+    Task,
+    context_of_job,
+    context_of_task,
+    context_of_token,
+    contexts_are_readable,
+    frame_of_task,
+    is_entered,
+    is_on_stack,
+    loop_in,
+)
+
 _log = logging.getLogger("otelprof")
 
-Task = asyncio.Task[Any]
 OtelVar = contextvars.ContextVar[OtelContext]
 Token = contextvars.Token[Any]
 
@@ -51,22 +62,6 @@ UNKNOWN: Final = Unknown()
 SpanIds = tuple[int, int, int]
 """Trace id, span id, and the span id of the local root, 0 if that is unknown."""
 
-Place = Literal["thread", "coroutine", "loop", "callback", "job"]
-PLACES: tuple[Place, ...] = ("thread", "coroutine", "loop", "callback", "job")
-"""What a stack says about where its thread is.
-
-`coroutine`: some frame is a coroutine's; `callback`: an event loop runs a callback;
-`loop`: an event loop runs and does neither, so it waits; `job`: a thread pool runs a job, which may have
-brought its own Context; `thread`: none of these.
-"""
-
-
-_RUN_FOREVER: CodeType = asyncio.BaseEventLoop.run_forever.__code__
-_HANDLE_RUN: CodeType = asyncio.Handle._run.__code__  # noqa: SLF001 - its frame says that the loop runs a callback or a task's step
-_RUNNERS_FILE = asyncio.Runner.run.__code__.co_filename
-# inspect.CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
-_COROUTINE_FLAGS = 0x80 | 0x100 | 0x200
-
 
 class _Seen:
     """A Context in which something was attached on a thread."""
@@ -75,13 +70,13 @@ class _Seen:
 
     def __init__(self, context: contextvars.Context, task: Task | None) -> None:
         self.context = weakref.ref(context)
-        self.is_base = not _is_entered(context)
+        self.is_base = not is_entered(context)
         self.task = None if task is None else weakref.ref(task)
 
     def entered(self) -> contextvars.Context | None:
         """The Context, if its thread is still inside it by `Context.run`."""
         context = self.context()
-        return context if context is not None and _is_entered(context) else None
+        return context if context is not None and is_entered(context) else None
 
 
 class _ThreadRecord:
@@ -115,7 +110,7 @@ class SpanReader:
         if not isinstance(var, contextvars.ContextVar):
             _log.warning("spans are not seen: %s keeps no ContextVar", type(inner).__qualname__)
             return
-        if not _contexts_are_readable():
+        if not contexts_are_readable():
             _log.warning("spans are not seen: this interpreter does not show its contexts")
             return
         self._var = var
@@ -149,7 +144,7 @@ class SpanReader:
 
     def note_attach(self, token: Token) -> None:
         """Remember in which Context of this thread something was attached. Called by the thread itself."""
-        context = _context_of(token)
+        context = context_of_token(token)
         if context is None:
             return
         ident = threading.get_ident()
@@ -208,8 +203,8 @@ class SpanReader:
             if context is not None:
                 return self._span_in(context)
         if place == "job":
-            context = _context_of_job(top)
-            if context is not None and _is_entered(context):
+            context = context_of_job(top)
+            if context is not None and is_entered(context):
                 return self._span_in(context)
         if place == "callback" or record.has_greenlets or "gevent" in sys.modules:
             return UNKNOWN
@@ -227,18 +222,18 @@ class SpanReader:
         """The task that runs in `top`'s thread, proved by its coroutine's frame; None if there is none."""
         loop = record.loop() if record is not None and record.loop is not None else None
         if loop is None or not loop.is_running():
-            loop = _loop_in(top)
+            loop = loop_in(top)
             if loop is None:
                 return UNKNOWN if place == "coroutine" else None
         task = asyncio.current_task(loop)
         if task is None:
             # Coroutines that no task of this loop drives: another loop's, or hand-driven ones.
             return UNKNOWN if place == "coroutine" else None
-        frame = _frame_of(task)
-        return task if frame is not None and _is_on_stack(frame, top) else UNKNOWN
+        frame = frame_of_task(task)
+        return task if frame is not None and is_on_stack(frame, top) else UNKNOWN
 
     def _span_of_task(self, record: _ThreadRecord | None, task: Task) -> Span | Unknown | None:
-        context = _context_of_task(task)
+        context = context_of_task(task)
         if context is None:
             return UNKNOWN
         if record is not None:
@@ -303,125 +298,4 @@ def _in_greenlet() -> bool:
 def _may_run_callback(record: _ThreadRecord, top: FrameType) -> bool:
     """Whether a loop written in C, which shows no frames of its own, may be running a callback."""
     loop = None if record.loop is None else record.loop()
-    return loop is not None and loop.is_running() and top.f_code.co_filename != _RUNNERS_FILE
-
-
-def _contexts_are_readable() -> bool:
-    """Whether the two facts hold that this module rests on; they do on CPython with a GIL."""
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False  # another thread could find a Context entered by our probe
-    var: contextvars.ContextVar[int] = contextvars.ContextVar("otelprof_probe")
-    context = contextvars.copy_context()
-    token = context.run(var.set, 1)
-    seen = _context_of(token)
-    return seen is context and not _is_entered(context) and context.run(_is_entered, context)
-
-
-def _is_entered(context: contextvars.Context) -> bool:
-    """Whether some thread is inside `context` by `Context.run`.
-
-    A Context refuses to be entered twice. `int()` runs no bytecode, so that the GIL is held from enter
-    to exit and no other thread can find the Context entered by us (Python/context.c, `context_run`).
-    """
-    try:
-        context.run(int)
-    except RuntimeError:
-        return True
-    return False
-
-
-def _context_of(token: Token) -> contextvars.Context | None:
-    """The Context in which `token` was made, itself and not a copy.
-
-    CPython's tokens visit it first (Python/context.c, `token_tp_traverse`).
-    """
-    for referent in gc.get_referents(token):
-        if type(referent) is contextvars.Context:
-            return referent
-    return None
-
-
-def _context_of_task(task: Task) -> contextvars.Context | None:
-    """The Context in which `task` runs.
-
-    `Task.get_context` exists from 3.12 on. On 3.11 a task visits its own Context before those of its
-    done-callbacks (Modules/_asynciomodule.c, `TaskObj_traverse`).
-    """
-    if sys.version_info >= (3, 12):
-        return task.get_context()
-    for referent in gc.get_referents(task):
-        if type(referent) is contextvars.Context:
-            return referent
-    return None
-
-
-def _frame_of(task: Task) -> FrameType | None:
-    coroutine = task.get_coro()
-    frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-    return frame if isinstance(frame, FrameType) else None
-
-
-def _is_on_stack(frame: FrameType, top: FrameType | None) -> bool:
-    while top is not None:
-        if top is frame:
-            return True
-        top = top.f_back
-    return False
-
-
-def _context_of_job(top: FrameType | None) -> contextvars.Context | None:
-    """The Context that a thread pool's job was given to run in: a copy of its submitter's, in most cases.
-
-    `asyncio.to_thread` submits `partial(context.run, …)`, others submit `context.run`; anyio's worker has it
-    in a local variable.
-    """
-    while top is not None:
-        if top.f_code.co_qualname in _JOB_FRAMES:
-            return _JOB_FRAMES[top.f_code.co_qualname](top.f_locals)
-        top = top.f_back
-    return None
-
-
-def _context_of_work_item(names: Mapping[str, Any]) -> contextvars.Context | None:
-    function = getattr(names.get("self"), "fn", None)
-    while isinstance(function, functools.partial):
-        function = function.func
-    context = getattr(function, "__self__", None)
-    return context if type(context) is contextvars.Context else None
-
-
-def _context_of_anyio_worker(names: Mapping[str, Any]) -> contextvars.Context | None:
-    context = names.get("context")
-    return context if type(context) is contextvars.Context else None
-
-
-# The frames of thread pools that run a job, by qualified name, and how to find the job's Context in them.
-_JOB_FRAMES: dict[str, Callable[[Mapping[str, Any]], contextvars.Context | None]] = {
-    "_WorkItem.run": _context_of_work_item,  # concurrent.futures.thread
-    "WorkerThread.run": _context_of_anyio_worker,  # anyio._backends._asyncio
-}
-
-
-def _loop_in(top: FrameType | None) -> asyncio.AbstractEventLoop | None:
-    """The loop whose `run_forever` is on the stack: needed where nothing was attached on its thread yet."""
-    while top is not None:
-        if top.f_code is _RUN_FOREVER:
-            loop = top.f_locals.get("self")
-            return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
-        top = top.f_back
-    return None
-
-
-def place_of(codes: Iterable[CodeType]) -> Place:
-    """What the code objects of a stack say about where its thread is."""
-    place: Place = "thread"
-    for code in codes:
-        if code.co_flags & _COROUTINE_FLAGS:
-            return "coroutine"
-        if code is _HANDLE_RUN:
-            place = "callback"
-        elif code is _RUN_FOREVER and place == "thread":
-            place = "loop"
-        elif code.co_qualname in _JOB_FRAMES and place == "thread":
-            place = "job"
-    return place
+    return loop is not None and loop.is_running() and top.f_code.co_filename != RUNNERS_FILE

@@ -23,7 +23,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from otelprof.context import UNKNOWN, SpanReader, Unknown, place_of
+from otelprof.context import UNKNOWN, SpanReader, Unknown
+from otelprof.cpython import place_of
 
 TIMEOUT_S = 20.0
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("tests")

@@ -18,7 +18,8 @@ from typing import Protocol
 
 from otelprof.collectors.kernel import GilWaiters, clock_id, cpu_ns
 from otelprof.collectors.window import NO_STACK, Window
-from otelprof.context import Place, SpanIds, Unknown
+from otelprof.context import SpanIds, Unknown
+from otelprof.cpython import Place
 from otelprof.threads import OwnThread
 
 PASS_BUDGET_NS = 2_000_000  # well below the 5 ms after which another thread may demand the GIL

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from otelprof.builder import ProfileBuilder
 from otelprof.collectors.names import CodeNames
-from otelprof.context import PLACES, UNKNOWN, Place, SpanIds, Unknown, place_of
+from otelprof.context import UNKNOWN, SpanIds, Unknown
+from otelprof.cpython import PLACES, Place, place_of
 from otelprof.model import KINDS, SPAN_ID_BYTES, TRACE_ID_BYTES, Link, Producer, Profile
 from otelprof.version import __version__
 

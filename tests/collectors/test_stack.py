@@ -18,7 +18,8 @@ from otelprof.collectors.sampler import Sampler
 from otelprof.collectors.stack import StackCollector
 from otelprof.collectors.window import Window
 from otelprof.config import Config
-from otelprof.context import Place, SpanIds, Unknown
+from otelprof.context import SpanIds, Unknown
+from otelprof.cpython import Place
 from otelprof.errors import ConfigError
 from otelprof.model import Profile
 from tests.support.session import profiling
