@@ -5,7 +5,8 @@ Each file appears whole: it is written under another name and renamed.
 
 import os
 import re
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from otelprof.builder import merged
 from otelprof.config import Config, with_pid
 from otelprof.formats import pprof, spans_jsonl
+from otelprof.formats.spans_jsonl import spans_path
 from otelprof.interfaces import DELIVERED, Exporter, Outcome
 from otelprof.model import Batch, Profile
 
@@ -24,11 +26,6 @@ def from_config(config: Config) -> Exporter:
     if config.output is not None:
         return SingleFileExporter(config.output)
     return DirectoryExporter(config.file_dir)
-
-
-def spans_path(profile: Path) -> Path:
-    """Where the spans beside a profile are: `out.spans.jsonl` for `out.pb.gz`."""
-    return profile.with_name(profile.name.partition(".")[0] + ".spans.jsonl")
 
 
 class DirectoryExporter:
@@ -46,7 +43,7 @@ class DirectoryExporter:
             write_whole(spans_path(path), spans_jsonl.encode(batch.spans, batch.resource))
             write_whole(path, pprof.encode(batch.profiles))
         except OSError as error:
-            return Outcome("retry", f"file: cannot write {path}: {error}")
+            return Outcome("retry", f"cannot write {path}: {error}")
         return DELIVERED
 
     def close(self) -> None:
@@ -68,18 +65,19 @@ class SingleFileExporter:
         self._has_spans = False
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
-        """Add the spans to their file, then replace the profile by one with `batch` in it."""
+        """Add the spans to their file and replace the profile by one with `batch` in it, both or none."""
         del timeout_s  # a local file: there is nothing to wait for
         profiles = merged([*self._profiles, *batch.profiles])
         lines = spans_jsonl.encode(batch.spans, batch.resource)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path, pprof.encode(profiles))
-            with spans_path(self._path).open("ab" if self._has_spans else "wb") as file:
-                file.write(lines)
+            content = pprof.encode(profiles)
+            with written_aside(self._path, content):
+                append_whole(spans_path(self._path), lines, is_new=not self._has_spans)
+                self._has_spans = True
         except OSError as error:
-            return Outcome("retry", f"file: cannot write {self._path}: {error}")
-        self._profiles, self._has_spans = profiles, True
+            return Outcome("retry", f"cannot write {self._path}: {error}")
+        self._profiles = profiles
         return DELIVERED
 
     def close(self) -> None:
@@ -94,17 +92,37 @@ class SingleFileExporter:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` so that `path` is never seen half-written, not even after a crash."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with written_aside(path, content):
+        pass
+
+
+@contextmanager
+def written_aside(path: Path, content: bytes) -> Iterator[None]:
+    """Write `content` beside `path`, and put it in its place if the body of the `with` succeeds."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def append_whole(path: Path, content: bytes, *, is_new: bool) -> None:
+    """Append `content` or, if there is no room for all of it, nothing."""
+    with path.open("wb" if is_new else "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            written = 0
+            while written < len(content):
+                written += file.write(content[written:])
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _name(batch: Batch) -> str:

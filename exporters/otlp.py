@@ -6,11 +6,15 @@ through its entry point when the first batch leaves.
 
 import gzip
 import logging
+import time
+import zlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import (
     ExportProfilesServiceResponse,
 )
+from urllib3.exceptions import HTTPError
 
 from otelprof.config import Config, OtlpSettings
 from otelprof.errors import ExporterError
@@ -87,16 +91,15 @@ class HttpExporter:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                answer = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
-                return _http_outcome(
-                    response.status_code, response.headers.get("Retry-After"), answer, self._where()
-                )
+                answer = self._answer(response, timeout_s)
+                wait = response.headers.get("Retry-After")
+                return _http_outcome(response.status_code, wait, answer, settings.endpoint)
         except (self._requests.ConnectionError, self._requests.Timeout) as error:
             return Outcome(
-                "retry", f"nobody takes them at {self._where()} ({type(error).__name__})"
+                "retry", f"nobody takes them at {self._settings.endpoint} ({type(error).__name__})"
             )
         except (self._requests.RequestException, ValueError) as error:
-            return Outcome("refused", f"{self._where()}: {error}")
+            return Outcome("refused", f"{self._settings.endpoint}: {error}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,8 +110,19 @@ class HttpExporter:
         _inherited.append(self._session)
         self._session = self._requests.Session()
 
-    def _where(self) -> str:
-        return self._settings.endpoint
+    def _answer(self, response: Any, timeout_s: float) -> bytes:  # noqa: ANN401 - requests is imported late
+        """The beginning of the answer; what does not come in time or comes broken is left out."""
+        answer = b""
+        deadline = time.monotonic() + timeout_s
+        try:
+            while len(answer) < _MAX_ANSWER_BYTES and time.monotonic() < deadline:
+                part = response.raw.read1(_MAX_ANSWER_BYTES, decode_content=True)
+                if not part:
+                    break
+                answer += part
+        except (HTTPError, OSError, zlib.error):
+            _log.debug("the answer of %s broke off", self._settings.endpoint, exc_info=True)
+        return answer
 
 
 class GrpcExporter:
@@ -144,7 +158,7 @@ class GrpcExporter:
                 else grpc.Compression.NoCompression,
             )
         except grpc.RpcError as error:
-            return _grpc_outcome(error.code().name, str(error.details()), self._settings.endpoint)
+            return _grpc_outcome(error, self._settings.endpoint)
         return _accepted(response)
 
     def close(self) -> None:
@@ -190,11 +204,33 @@ def _http_outcome(status: int, retry_after: str | None, answer: bytes, where: st
     return Outcome("refused", f"{where} answers {status} {text}{hint}")
 
 
-def _grpc_outcome(code: str, details: str, where: str) -> Outcome:
-    if code in _RETRYABLE_CODES:
-        return Outcome("retry", f"nobody takes them at {where} ({code})")
+def _grpc_outcome(error: Any, where: str) -> Outcome:  # noqa: ANN401 - a grpc.Call that is an RpcError
+    code = error.code().name
+    wait_s = _retry_info_s(error.trailing_metadata() or ())
+    # Without a time to come back at, exhausted means that the request is too large (OTLP, "Failures").
+    if code in _RETRYABLE_CODES and (code != "RESOURCE_EXHAUSTED" or wait_s is not None):
+        return Outcome("retry", f"nobody takes them at {where} ({code})", wait_s)
     hint = f": {_GATE_HINT}" if code == "UNIMPLEMENTED" else ""
-    return Outcome("refused", f"{where} answers {code} {details[:200]}{hint}")
+    return Outcome("refused", f"{where} answers {code} {str(error.details())[:200]}{hint}")
+
+
+def _retry_info_s(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """The delay in the `google.rpc.RetryInfo` of a failed call."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with grpc
+    from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415 - as above
+    from google.rpc.status_pb2 import Status  # noqa: PLC0415 - as above
+
+    for key, value in metadata:
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        try:
+            for detail in Status.FromString(value).details:
+                info = RetryInfo()
+                if detail.Unpack(info):
+                    return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+        except DecodeError:
+            return None
+    return None
 
 
 def _accepted(response: ExportProfilesServiceResponse) -> Outcome:

@@ -11,6 +11,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
+from otelprof.errors import OtelprofError
 from otelprof.profiler import Profiler
 
 _log = logging.getLogger("otelprof")
@@ -35,6 +36,9 @@ class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped ba
         try:
             profiler = Profiler(**settings)
             profiler.start()
+        except OtelprofError as error:
+            _log.error("otelprof: this process is not profiled: %s", error)
+            return
         except Exception:  # noqa: BLE001 - see the module's docstring
             _log.exception(
                 "otelprof does not profile this process; the application is not affected"

@@ -103,6 +103,11 @@ class Config:
         except TypeError as error:
             raise ConfigError(f"{arguments}: {error}") from error
 
+    def with_absolute_paths(self) -> "Config":
+        """A copy whose paths do not depend on the current directory."""
+        output = None if self.output is None else self.output.absolute()
+        return replace(self, output=output, file_dir=self.file_dir.absolute())
+
     def _converted(self, name: str, value: Any) -> object:  # noqa: ANN401 - whatever a caller gives
         """`value` in the type of the field, from the types that a caller would naturally use."""
         if name in {"output", "file_dir"} and isinstance(value, str):
@@ -185,6 +190,12 @@ def _output(env: _Environment) -> Path | None:
         return None
     runner = env.text("OTELPROF_RUNNER_PID")
     return output if runner in {"", str(os.getppid())} else with_pid(output)
+
+
+def claim_output() -> None:
+    """Let programs that this one starts see that `OTELPROF_OUTPUT` is taken: they put their pid in its name."""
+    if os.environ.get("OTELPROF_OUTPUT"):
+        os.environ.setdefault("OTELPROF_RUNNER_PID", str(os.getppid()))
 
 
 def with_pid(path: Path) -> Path:

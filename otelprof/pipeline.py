@@ -10,7 +10,7 @@ import os
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -42,8 +42,9 @@ class Lane:
         self._backoff_s = 0.0
         self._not_before_ns = 0
         self._is_broken = False
-        self._said_refused = False
         self._is_forked = False
+        self._said: set[str] = set()  # what is said once, not at every flush
+        self._reason = ""  # why the oldest batch still waits
 
     def put(self, batch: Batch) -> None:
         """Queue a batch, dropping the oldest if too many wait."""
@@ -62,6 +63,24 @@ class Lane:
         """When to try again; None if nothing waits."""
         return self._not_before_ns if self._waiting else None
 
+    def prepare(self) -> None:
+        """Build the exporter, which imports what it needs. Not at exit, if it can be helped.
+
+        Importing executes source text, which at exit makes CPython forget that a KeyboardInterrupt ended
+        the program, and so changes its exit code (Python/pythonrun.c, `run_eval_code_obj`).
+        """
+        if self._exporter is not None or self._is_broken:
+            return
+        try:
+            self._exporter = self._build()
+        except Exception as error:  # noqa: BLE001 - other people's constructors, found by entry point
+            self._is_broken = True
+            self._reason = str(error) if isinstance(error, OtelprofError) else repr(error)
+            _log.warning("otelprof: %s: no profiles leave here: %s", self.name, self._reason)
+            return
+        if self._is_forked:
+            self._exporter.after_fork()
+
     def deliver(self, deadline_ns: int, *, at_once: bool) -> None:
         """Send what waits, in order, until the receiver says no or the deadline has come."""
         if not at_once and self._clock.monotonic_ns() < self._not_before_ns:
@@ -73,32 +92,43 @@ class Lane:
             batch = self._waiting[0]
             outcome = self._export(batch, min(timeout_s, EXPORT_TIMEOUT_S))
             if outcome.verdict == "retry":
-                self._put_off(outcome)
+                self._put_off(outcome, is_last=at_once)
                 return
             self._waiting.popleft()
             self._count(outcome.verdict, batch)
             if outcome.verdict == "refused":
-                if not self._said_refused:
-                    self._said_refused = True
-                    _log.warning(
-                        "%s: profiles are refused and dropped: %s", self.name, outcome.reason
-                    )
+                if not self._is_broken:
+                    self._say_once("refused", "profiles are refused and dropped", outcome.reason)
             elif self._backoff_s:
                 self._backoff_s = 0.0
-                _log.info("%s: profiles are delivered again", self.name)
+                self._said.discard("waiting")
+                _log.info("otelprof: %s: profiles are delivered again", self.name)
 
-    def abandon(self) -> int:
-        """Give up what still waits; returns how many batches that is."""
-        lost = len(self._waiting)
+    def given_up(self) -> int:
+        """Profiles that will not be delivered, so far."""
+        return self.counters["refused_profiles"] + self.counters["dropped_profiles"]
+
+    def abandon(self) -> None:
+        """Give up what still waits, and say so."""
+        if self._waiting:
+            _log.warning(
+                "otelprof: %s: the last %d s of profiles were not delivered: %s",
+                self.name,
+                _seconds(self._waiting),
+                self._reason or "there was no time",
+            )
         for batch in self._waiting:
             self._count("dropped", batch)
         self._waiting.clear()
-        return lost
 
     def close(self) -> None:
         """Close the exporter, if it was ever built."""
-        if self._exporter is not None:
+        if self._exporter is None:
+            return
+        try:
             self._exporter.close()
+        except Exception:  # noqa: BLE001 - it promised not to; the others must be closed too
+            _log.exception("otelprof: %s: close raised", self.name)
 
     def after_fork(self) -> None:
         """Forget the parent's batches and connections."""
@@ -111,29 +141,32 @@ class Lane:
         self._backoff_s, self._not_before_ns = 0.0, 0
 
     def _export(self, batch: Batch, timeout_s: float) -> Outcome:
+        self.prepare()
         if self._exporter is None:
-            try:
-                self._exporter = self._build()
-            except OtelprofError as error:
-                self._is_broken = True
-                return Outcome("refused", str(error))
-            if self._is_forked:
-                self._exporter.after_fork()
+            return Outcome("refused", self._reason)
         try:
             return self._exporter.export(batch, timeout_s=timeout_s)
         except Exception as error:  # noqa: BLE001 - it promised not to; its batch must not block the next
-            _log.exception("%s: export raised", self.name)
-            return Outcome("refused", f"{type(error).__name__}: {error}")
+            reason = f"export raised {type(error).__name__}: {error}"
+            if "refused" not in self._said:
+                _log.warning("otelprof: %s: %s", self.name, reason, exc_info=True)
+            return Outcome("refused", reason)
 
-    def _put_off(self, outcome: Outcome) -> None:
+    def _put_off(self, outcome: Outcome, *, is_last: bool) -> None:
         self.counters["retries"] += 1
-        if not self._backoff_s:
-            _log.warning("%s: profiles wait, the service runs on: %s", self.name, outcome.reason)
+        self._reason = outcome.reason
+        if not is_last:  # else `abandon` says it, or the next try does
+            self._say_once("waiting", "profiles wait, the service runs on", outcome.reason)
         self._backoff_s = min(MAX_BACKOFF_S, max(MIN_BACKOFF_S, 2 * self._backoff_s))
         # Full jitter, so that the workers of a service do not come back all at once.
         wait_s = random.uniform(0, self._backoff_s)  # noqa: S311 - jitter
         wait_s = max(wait_s, outcome.retry_after_s or 0.0)
         self._not_before_ns = self._clock.monotonic_ns() + round(wait_s * NS_PER_S)
+
+    def _say_once(self, what: str, text: str, reason: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            _log.warning("otelprof: %s: %s: %s", self.name, text, reason)
 
     def _count(self, what: str, batch: Batch) -> None:
         self.counters[f"{what}_profiles"] += len(batch.profiles)
@@ -175,6 +208,7 @@ class Pipeline:
         self._wake = threading.Event()
         self._flushed = threading.Event()
         self._flush_deadline_ns: int | None = None
+        self._flush_was_complete = False
         self._is_stopping = False
         self._needs_tick = True
         self._collected: Counter[str] = Counter()
@@ -183,6 +217,7 @@ class Pipeline:
     def start(self) -> None:
         """Start the worker, if it does not run."""
         if self._thread is None:
+            self._is_stopping = False
             self._thread = OwnThread("worker", self._run)
             self._thread.start()
 
@@ -193,18 +228,17 @@ class Pipeline:
         self._flushed.clear()
         self._flush_deadline_ns = self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
         self._wake.set()
-        return self._flushed.wait(timeout_s) and all(lane.is_idle() for lane in self._lanes)
+        return self._flushed.wait(timeout_s) and self._flush_was_complete
 
     def shutdown(self, timeout_s: float) -> bool:
         """Flush and end the worker within `timeout_s` seconds. What could not be sent is said in one line."""
-        thread = self._thread
-        if thread is None:
+        if self._thread is None:
             return True
         self._is_stopping = True
         done = self.flush(timeout_s)
         self._thread = None
-        if not done and not self._flushed.is_set():
-            _log.warning("the last profiles were not delivered within %g s", timeout_s)
+        if not self._flushed.is_set():
+            _log.warning("otelprof: the last profiles were not delivered within %g s", timeout_s)
         return done
 
     def after_fork(self) -> None:
@@ -224,51 +258,74 @@ class Pipeline:
         # Whatever exporters call is not the application's: it must not appear in its traces.
         with suppress_instrumentation():
             next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
+            is_first = True
             while True:
-                self._clock.wait(self._wake, self._sleep_s(next_flush_ns))
+                self._clock.wait(self._wake, self._sleep_s(next_flush_ns, is_first=is_first))
                 self._wake.clear()
                 now_ns = self._clock.monotonic_ns()
-                asked_deadline_ns, self._flush_deadline_ns = self._flush_deadline_ns, None
+                deadline_ns, self._flush_deadline_ns = self._flush_deadline_ns, None
                 self._needs_tick = self._needs_tick and not self._on_tick()
-                if asked_deadline_ns is not None or now_ns >= next_flush_ns:
+                if deadline_ns is None and is_first:
+                    is_first = False
+                    for lane in self._lanes:
+                        lane.prepare()
+                if deadline_ns is not None:
+                    next_flush_ns = now_ns + self._flush_ns
+                    self._flush_now(deadline_ns)
+                    if self._is_stopping:
+                        return
+                    continue
+                if now_ns >= next_flush_ns:
                     next_flush_ns = now_ns + self._flush_ns
                     self._collect()
-                deadline_ns = asked_deadline_ns or now_ns + round(EXPORT_TIMEOUT_S * NS_PER_S)
                 for lane in self._lanes:
-                    lane.deliver(deadline_ns, at_once=asked_deadline_ns is not None)
-                if self._is_stopping:
-                    self._close()
-                    self._flushed.set()
-                    return
-                if asked_deadline_ns is not None:
-                    self._flushed.set()
+                    timeout_ns = round(EXPORT_TIMEOUT_S * NS_PER_S)
+                    lane.deliver(self._clock.monotonic_ns() + timeout_ns, at_once=False)
 
-    def _sleep_s(self, next_flush_ns: int) -> float:
-        due = [
-            next_flush_ns,
-            *(d for d in (lane.due_ns() for lane in self._lanes) if d is not None),
-        ]
+    def _flush_now(self, deadline_ns: int) -> None:
+        """Collect and deliver by `deadline_ns`, of which each exporter gets its share."""
+        before = sum(lane.given_up() for lane in self._lanes)
+        self._collect()
+        for number, lane in enumerate(self._lanes):
+            now_ns = self._clock.monotonic_ns()
+            share_ns = max(0, deadline_ns - now_ns) // (len(self._lanes) - number)
+            lane.deliver(now_ns + share_ns, at_once=True)
+        is_complete = all(lane.is_idle() for lane in self._lanes)
+        if self._is_stopping:
+            for lane in self._lanes:
+                lane.abandon()
+                lane.close()
+        after = sum(lane.given_up() for lane in self._lanes)
+        self._flush_was_complete = is_complete and after == before
+        self._flushed.set()
+
+    def _sleep_s(self, next_flush_ns: int, *, is_first: bool) -> float:
+        due = [next_flush_ns]
+        due += [due for due in (lane.due_ns() for lane in self._lanes) if due is not None]
         sleep_s = (min(due) - self._clock.monotonic_ns()) / NS_PER_S
-        return min(sleep_s, _TICK_S) if self._needs_tick else sleep_s
+        return min(sleep_s, _TICK_S) if self._needs_tick or is_first else sleep_s
 
     def _collect(self) -> None:
         """Make one batch of everything since the last flush and queue it."""
         drained = [profile for collector in self._collectors for profile in collector.drain()]
         if not drained:
             return  # the spans stay where they are, to leave beside the next profile
-        resource = self._resource()
+        try:
+            resource = self._resource()
+        except Exception:  # noqa: BLE001 - detectors of the application's: a profile without is better than none
+            _log.exception("otelprof: the resource cannot be read")
+            resource = ()
         profiles = tuple(_completed(profile, resource) for profile in drained)
         self._collected["collected_profiles"] += len(profiles)
         batch = Batch(profiles, self._take_spans(), resource)
         for lane in self._lanes:
             lane.put(batch)
 
-    def _close(self) -> None:
-        for lane in self._lanes:
-            lost = lane.abandon()
-            if lost:
-                _log.warning("%s: the profiles of %d flushes were not delivered", lane.name, lost)
-            lane.close()
+
+def _seconds(batches: Iterable[Batch]) -> int:
+    """The time that these batches cover, rounded up."""
+    windows = (max((p.duration_ns for p in batch.profiles), default=0) for batch in batches)
+    return -(-sum(windows) // NS_PER_S)
 
 
 def _completed(profile: Profile, resource: Attributes) -> Profile:

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Self
 
-from otelprof.config import Config, from_environment
+from otelprof.config import Config, claim_output, from_environment
 from otelprof.context import SpanReader
 from otelprof.errors import ConfigError, ExporterError
 from otelprof.interfaces import Collector, Exporter
@@ -40,7 +40,8 @@ class Profiler:
 
     def __init__(self, config: Config | None = None, **settings: object) -> None:
         given = from_environment() if config is None else config
-        self.config = given.with_arguments(settings)
+        # Paths mean where the program began, wherever it goes.
+        self.config = given.with_arguments(settings).with_absolute_paths()
         self._lock = threading.Lock()
         self._is_running = False
         self._log = SpanLog()
@@ -62,6 +63,7 @@ class Profiler:
             if self._is_running or not self.config.enabled:
                 return
             self._is_running = True
+            claim_output()
             self._spans.install()
             self._recorder = None
             self._watch_provider()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otelprof.config import SpanId
@@ -103,10 +103,12 @@ class SpanRecorder(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Record a sampled span."""
         context = span.get_span_context()
-        if self._is_closed or context is None or not context.trace_flags.sampled:
+        if self._is_closed or context is None:
+            return
+        root = self._log.end_root(context.span_id)
+        if not context.trace_flags.sampled:
             return
         parent = span.parent
-        root = self._log.end_root(context.span_id)
         self._log.add(
             SpanRecord(
                 trace_id=context.trace_id.to_bytes(TRACE_ID_BYTES, "big"),
@@ -151,7 +153,9 @@ def current_resource() -> Attributes:
     """The resource of the global tracer provider, read anew since it changes on fork; else the environment's."""
     resource = getattr(trace.get_tracer_provider(), "resource", None)
     if not isinstance(resource, Resource):
-        resource = Resource.create()
+        # Not `Resource.create`: it starts threads, which Python refuses at exit.
+        unnamed = Resource({"service.name": "unknown_service"})
+        resource = unnamed.merge(OTELResourceDetector().detect())
     attributes: list[tuple[str, bool | int | float | str | tuple[str, ...]]] = []
     for key, value in resource.attributes.items():
         if isinstance(value, bool | int | float | str):

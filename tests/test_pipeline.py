@@ -135,7 +135,7 @@ class TestFlushing:
             return ticks[0] == 3
 
         with running(clock, on_tick=tick, sink=FakeExporter()):
-            counts = []
+            counts: list[int] = []
             for _ in range(5):
                 clock.advance(1.0)
                 counts.append(ticks[0])
@@ -249,7 +249,7 @@ class TestRefusing:
         assert counted["sink.refused_profiles"] == 3
         assert counted["sink.delivered_profiles"] == 1
         assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
-            "sink: profiles are refused and dropped: not like this"
+            "otelprof: sink: profiles are refused and dropped: not like this"
         ]
 
     def test_an_exporter_that_raises_is_counted_and_blocks_nobody(self) -> None:
@@ -286,7 +286,7 @@ class TestRefusing:
         assert len(caplog.records) == 1
         assert "bad" in caplog.text
         assert "the package sinkpkg is missing" in caplog.text
-        assert counted["bad.refused_profiles"] + counted["bad.dropped_profiles"] == 3
+        assert counted.get("bad.refused_profiles", 0) + counted["bad.dropped_profiles"] == 3
         assert numbers_of(good.delivered) == [1, 2, 3]
 
     def test_an_exporter_whose_constructor_has_a_bug_blocks_nobody(self) -> None:

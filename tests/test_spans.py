@@ -342,10 +342,6 @@ class TestClosed:
         assert traced.log.take() == ()
         assert traced.marks()["after"] is None
 
-    def test_a_recorder_flushes_at_once(self, traced: Traced) -> None:
-        traced.recorder.shutdown()
-        assert traced.recorder.force_flush()
-
 
 class TestProvider:
     def test_without_the_sdks_there_is_nothing_to_record(

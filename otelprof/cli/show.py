@@ -1,7 +1,8 @@
 """`otelprof show`: what a profile says, in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -9,10 +10,13 @@ from otelprof import summary
 from otelprof.builder import merged
 from otelprof.errors import FormatError, OtelprofError
 from otelprof.formats import pprof, spans_jsonl
+from otelprof.formats.spans_jsonl import spans_path
 from otelprof.model import Profile, SpanRecord
 
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
+
+_Item = TypeVar("_Item")
 
 
 class Shown:
@@ -32,14 +36,17 @@ def load(paths: Sequence[Path]) -> Shown:
     profiles: list[Profile] = []
     spans: list[SpanRecord] = []
     for path in paths:
-        beside = path.with_name(path.name.partition(".")[0] + ".spans.jsonl")
-        try:
-            profiles.extend(pprof.decode(path.read_bytes()))
-            if beside.exists():
-                spans.extend(spans_jsonl.decode(beside.read_bytes()))
-        except (OSError, FormatError) as error:
-            raise OtelprofError(f"{path}: {error}") from error
+        profiles.extend(_read(path, pprof.decode))
+        if spans_path(path).exists():
+            spans.extend(_read(spans_path(path), spans_jsonl.decode))
     return Shown(merged(profiles), spans)
+
+
+def _read(path: Path, decode: Callable[[bytes], list[_Item]]) -> list[_Item]:
+    try:
+        return decode(path.read_bytes())
+    except (OSError, FormatError) as error:
+        raise OtelprofError(f"{path}: {error}") from error
 
 
 def describe(shown: Shown) -> str:
@@ -52,7 +59,7 @@ def describe(shown: Shown) -> str:
     return f"{seconds:.1f} s, {cpu:.2f} s CPU, {len(shown.spans)} spans{losses}"
 
 
-@click.command()
+@click.command(short_help="Print where the time of a profile went.")
 @click.argument("profile", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--by", type=click.Choice(["function", "span"]), default="function", show_default=True

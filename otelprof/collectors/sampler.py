@@ -94,6 +94,14 @@ class Sampler:
         self._present: set[int] = set()  # idents of the last list of frames, our own threads' too
         self._waiters = GilWaiters()
         self._last_pass_ns = 0
+        # CPU time of the process since `begin` must be that of its threads: what is missing was used by
+        # threads that ended before they were sampled again, or that Python does not know.
+        self._own_clocks: dict[
+            int, tuple[int, int]
+        ] = {}  # of our threads: clock, what it showed first
+        self._process_ns = 0
+        self._accounted_ns = 0
+        self._unseen_ns = 0
         self.samples = 0
         self.retries = 0
         self.cut_passes = 0
@@ -107,6 +115,9 @@ class Sampler:
         self._threads.clear()
         self._present = set()
         self._last_pass_ns = now_ns
+        self._own_clocks.clear()
+        self._process_ns = time.process_time_ns()
+        self._accounted_ns = self._unseen_ns = 0
         self._update_threads(sys._current_frames(), window, now_ns)  # noqa: SLF001 - as in a pass
         for thread in self._threads.values():
             thread.counted_cpu_ns = thread.cpu_ns() or 0
@@ -131,6 +142,10 @@ class Sampler:
         """False if the GIL was given up: then nothing was added after that."""
         switches = _voluntary_switches()
         frames = sys._current_frames()  # noqa: SLF001 - CPython's documented way to other threads' stacks
+        for ident in [i for i, (clock, _) in self._own_clocks.items() if cpu_ns(clock) is None]:
+            # A thread of ours ended, and its ident may be a thread's of the application by now.
+            del self._own_clocks[ident]
+            self._present.discard(ident)
         if frames.keys() != self._present:
             self._update_threads(frames, window, now_ns)
         for ident, thread in list(self._threads.items()):
@@ -179,7 +194,9 @@ class Sampler:
             if _voluntary_switches() != switches:
                 return False
             spent_ns = pool_ns if is_on_cpu else 0
-            thread.counted_cpu_ns = used_ns or 0
+            if used_ns is not None:
+                self._accounted_ns += used_ns - thread.counted_cpu_ns
+                thread.counted_cpu_ns = used_ns
             thread.still_cpu_ns = -1 if after_ns is None else after_ns
             thread.window, thread.stack, thread.span = window, stack, span
             thread.keep(pool_ns - spent_ns, window, now_ns)
@@ -188,11 +205,23 @@ class Sampler:
         self.samples += 1
         return True
 
+    def add_unseen(self, window: Window) -> None:
+        """Add the CPU time of threads that were not seen to use it, so that totals are true. At a drain."""
+        known_ns = self._accounted_ns
+        for thread in self._threads.values():
+            known_ns += (thread.cpu_ns() or thread.counted_cpu_ns) - thread.counted_cpu_ns
+        for clock, before_ns in self._own_clocks.values():
+            known_ns += (cpu_ns(clock) or before_ns) - before_ns
+        unseen_ns = time.process_time_ns() - self._process_ns - known_ns
+        if unseen_ns > self._unseen_ns:
+            window.add_unseen(unseen_ns - self._unseen_ns)
+            self._unseen_ns = unseen_ns
+
     def end(self, window: Window, now_ns: int) -> None:
         """Account for the time since the last pass, without a stack. At stop, so that totals are true."""
+        self.add_unseen(window)
         for thread in self._threads.values():
-            used_ns = thread.cpu_ns()
-            since_ns = 0 if used_ns is None else used_ns - thread.counted_cpu_ns
+            since_ns = (thread.cpu_ns() or thread.counted_cpu_ns) - thread.counted_cpu_ns
             window.add_unattributed(
                 thread.name, thread.pool_ns + since_ns, now_ns - thread.sampled_ns
             )
@@ -214,6 +243,9 @@ class Sampler:
         for ident in new:
             thread = known.get(ident)
             if isinstance(thread, OwnThread):
+                if thread.native_id is not None:
+                    clock = clock_id(thread.native_id)
+                    self._own_clocks[ident] = (clock, 0)
                 continue
             native_id = getattr(thread, "native_id", None)
             if ident == threading.get_ident():

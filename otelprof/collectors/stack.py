@@ -100,6 +100,8 @@ class StackCollector:
     def drain(self) -> list[Profile]:
         """Take the window away and make profiles of it."""
         with self._lock:
+            if self._thread is not None:
+                self._sampler.add_unseen(self._window)
             window, self._window = self._window, self._new_window()
         profiles, self._cpu_remainder_ns = window.profiles(
             self._kinds,
@@ -122,7 +124,9 @@ class StackCollector:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child. The parent's locks may be held by threads that are not here."""
+        paused = self._paused
         self._reset()
+        self._paused = paused
 
     def _run(self, running: threading.Lock) -> None:
         """Sample until `running` is free."""

@@ -27,12 +27,13 @@ _MAX_WALK = 1_024  # frames; beyond that the root is not reached, to bound the w
 SPAN_LABEL = ("span", "unknown")
 
 # Synthetic frames: what stands where there is no code object.
-_ELIDED, _TRUNCATED, _OVERFLOW, _UNATTRIBUTED = range(4)
+_ELIDED, _TRUNCATED, _OVERFLOW, _UNATTRIBUTED, _UNSEEN = range(5)
 _SYNTHETIC_NAMES = (
     "(frames elided)",
     "(deeper frames not read)",
     "(more stacks than the profiler keeps)",
     "(between samples)",
+    "(threads that ended, or are not Python's)",
 )
 
 _Group = list[int]  # samples, wall ns, cpu ns
@@ -59,6 +60,7 @@ class _Key(NamedTuple):
 
 _OVERFLOW_STACKS = {place: Stack((None,), array("q", [_OVERFLOW]), place) for place in PLACES}
 NO_STACK = Stack((), array("q"), "thread")
+_UNSEEN_STACK = Stack((None,), array("q", [_UNSEEN]), "thread")
 _UNATTRIBUTED_STACK = Stack((None,), array("q", [_UNATTRIBUTED]), "thread")
 
 
@@ -133,6 +135,10 @@ class Window:
         group = self._groups.setdefault(_Key(_UNATTRIBUTED_STACK, None, thread), [0, 0, 0])
         group[1] += wall_ns
         group[2] += cpu_ns
+
+    def add_unseen(self, cpu_ns: int) -> None:
+        """Add CPU time of the process that no thread was seen to use."""
+        self._groups.setdefault(_Key(_UNSEEN_STACK, None, "unknown"), [0, 0, 0])[2] += cpu_ns
 
     def count(self, reason: str) -> None:
         """Count a loss."""

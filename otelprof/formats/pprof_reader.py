@@ -45,7 +45,9 @@ def decode(blob: bytes, *, max_bytes: int = MAX_BYTES) -> list[Profile]:
         raise
     except IndexError as error:
         raise FormatError("pprof: an index points outside its table") from error
-    except (DecodeError, ValueError) as error:
+    except DecodeError as error:
+        raise FormatError("pprof: not a pprof profile") from error
+    except ValueError as error:
         raise FormatError(f"pprof: {error}") from error
     for profile in profiles:
         problem = profile.problem()

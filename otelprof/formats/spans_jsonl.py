@@ -9,6 +9,7 @@ has no field for leaves as attributes: `otelprof.local_root_span_id`, `thread.na
 import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from otelprof.errors import FormatError
@@ -18,6 +19,11 @@ _LOCAL_ROOT = "otelprof.local_root_span_id"
 _THREAD = "thread.name"
 _ROUTE = "http.route"
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as protobuf's JSON has them
+
+
+def spans_path(profile: Path) -> Path:
+    """Where the spans beside a profile are: `out.spans.jsonl` for `out.pb.gz`."""
+    return profile.with_name(profile.name.partition(".")[0] + ".spans.jsonl")
 
 
 def encode(spans: Iterable[SpanRecord], resource: Attributes = ()) -> bytes:

@@ -17,10 +17,10 @@ from otelprof.exporters.file import (
     DirectoryExporter,
     SingleFileExporter,
     from_config,
-    spans_path,
     write_whole,
 )
 from otelprof.formats import pprof, spans_jsonl
+from otelprof.formats.spans_jsonl import spans_path
 from otelprof.interfaces import DELIVERED, Exporter
 from otelprof.model import Attributes, Batch, Profile, SpanRecord
 from tests.support.profiles import (

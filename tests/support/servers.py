@@ -50,7 +50,7 @@ class Reply:
     Attributes:
         is_silent: read the request and never answer.
         promised_bytes: the length that the header states, if that is not the body's.
-        drip_s: seconds between two bytes of the header and the body.
+        drip_s: seconds between two bytes of the body.
     """
 
     status: int = 200
@@ -189,10 +189,10 @@ class HttpReceiver(_Kept):
         lines = [f"HTTP/1.1 {reply.status} {'OK' if reply.status == 200 else 'as scripted'}"]
         lines += [f"{name}: {value}" for name, value in reply.headers]
         lines += [f"Content-Length: {length}", "", ""]
-        blob = "\r\n".join(lines).encode() + reply.body
-        step = 1 if reply.drip_s else len(blob)
-        for at in range(0, len(blob), step):
-            handler.wfile.write(blob[at : at + step])
+        handler.wfile.write("\r\n".join(lines).encode())
+        step = 1 if reply.drip_s else max(1, len(reply.body))
+        for at in range(0, len(reply.body), step):
+            handler.wfile.write(reply.body[at : at + step])
             if reply.drip_s and self.is_closing.wait(reply.drip_s):
                 break
         if length != len(reply.body):
@@ -229,7 +229,7 @@ class GrpcReceiver(_Kept):
         export = grpc.unary_unary_rpc_method_handler(
             self._export,
             request_deserializer=ExportProfilesServiceRequest.FromString,
-            response_serializer=None,  # it is bytes already
+            response_serializer=bytes,  # what it is already
         )
         return grpc.method_handlers_generic_handler(_SERVICE, {"Export": export})
 

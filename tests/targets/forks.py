@@ -1,0 +1,70 @@
+"""Forks while it is profiled as its environment says, once in each of the ways in its arguments."""
+
+import multiprocessing
+import os
+import sys
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+import otelprof
+from tests.targets.burning import burn, tell
+
+tracer = trace.get_tracer("target")
+
+
+def burn_before() -> None:
+    burn()
+
+
+def burn_child() -> None:
+    burn()
+
+
+def burn_after() -> None:
+    burn()
+
+
+def work_in_child() -> None:
+    with tracer.start_as_current_span("child"):
+        burn_child()
+
+
+def fork(*, flush: bool) -> int:
+    pid = os.fork()
+    if not pid:
+        work_in_child()
+        if flush:
+            profiler.flush(20.0)
+            os._exit(0)
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def fork_by_multiprocessing() -> int:
+    child = multiprocessing.get_context("fork").Process(target=work_in_child)
+    child.start()
+    child.join()
+    return child.pid or 0
+
+
+if __name__ == "__main__":
+    trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "target"})))
+    profiler = otelprof.Profiler(rate_hz=200.0)
+    profiler.start()
+    with tracer.start_as_current_span("before"):
+        burn_before()
+    if "flush" in sys.argv:
+        profiler.flush(20.0)
+    pids: list[int] = []
+    with tracer.start_as_current_span("around"):
+        if "fork" in sys.argv:
+            pids.append(fork(flush="flush" in sys.argv))
+        if "multiprocessing" in sys.argv:
+            pids.append(fork_by_multiprocessing())
+    with tracer.start_as_current_span("after"):
+        burn_after()
+    stopped = profiler.stop(20.0)
+    tell(pid=os.getpid(), children=pids, stopped=stopped)

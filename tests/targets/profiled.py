@@ -1,0 +1,182 @@
+"""Uses `otelprof.Profiler` in one of the ways below; the arguments are the way and where files go."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+import otelprof
+from tests.targets.burning import burn, tell
+
+RATE_HZ = 200.0
+
+
+def set_provider() -> None:
+    trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "target"})))
+
+
+def burn_checkout() -> None:
+    burn()
+
+
+def burn_paused() -> None:
+    burn()
+
+
+def burn_later() -> None:
+    burn()
+
+
+def in_span(name: str, work: Callable[[], None]) -> None:
+    with trace.get_tracer("target").start_as_current_span(name):
+        work()
+
+
+def our_threads() -> list[str]:
+    """Without those that learn at the start what the interpreter's lock looks like, and end."""
+    names = (thread.name for thread in threading.enumerate())
+    return sorted(n for n in names if n.startswith("otelprof-") and n != "otelprof-gil-probe")
+
+
+def context(output: str) -> None:
+    set_provider()
+    with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        in_span("checkout", burn_checkout)
+        running = our_threads()
+    tell(running=running, stopped=our_threads(), health=dict(profiler.health()))
+
+
+def twice(output: str) -> None:
+    profiler = otelprof.Profiler(output=output)
+    profiler.start()
+    once = our_threads()
+    profiler.start()
+    again = our_threads()
+    burn()
+    results = [profiler.stop(), profiler.stop()]
+    tell(once=once, again=again, stopped=our_threads(), results=results)
+
+
+def nested(first: str, second: str, order: str) -> None:
+    set_provider()
+    outer = otelprof.Profiler(output=first, rate_hz=RATE_HZ)
+    inner = otelprof.Profiler(output=second, rate_hz=RATE_HZ)
+    outer.start()
+    inner.start()
+    in_span("checkout", burn_checkout)
+    stopped, left = (inner, outer) if order == "inner first" else (outer, inner)
+    stopped.stop()
+    in_span("later", burn_later)
+    left.stop()
+    tell(stopped=our_threads())
+
+
+def paused(output: str) -> None:
+    set_provider()
+    with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        in_span("checkout", burn_checkout)
+        profiler.pause()
+        in_span("paused", burn_paused)
+        profiler.resume()
+        in_span("later", burn_later)
+
+
+def paused_fork(output: str) -> None:
+    set_provider()
+    with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        profiler.pause()
+        pid = os.fork()
+        if not pid:
+            burn_paused()
+            profiler.resume()
+            burn_later()
+            profiler.stop()
+            os._exit(0)
+        os.waitpid(pid, 0)
+    tell(child=pid)
+
+
+def stopping(output: str) -> None:
+    profiler = otelprof.Profiler(output=output)
+    profiler.start()
+    burn()
+    began = time.monotonic()
+    result = profiler.stop()
+    tell(elapsed_s=time.monotonic() - began, result=result)
+
+
+def elsewhere(output: str) -> None:
+    with otelprof.Profiler(output=output):
+        burn()
+        Path("elsewhere").mkdir()
+        os.chdir("elsewhere")
+
+
+def again(output: str) -> None:
+    set_provider()
+    profiler = otelprof.Profiler(output=output, rate_hz=RATE_HZ, flush_s=0.1)
+    profiler.start()
+    in_span("checkout", burn_checkout)
+    first = profiler.stop()
+    profiler.start()
+    for _ in range(5):
+        in_span("later", burn_later)
+    tell(results=[first, profiler.stop()])
+
+
+def late(output: str) -> None:
+    with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        set_provider()
+        profiler.flush()  # looks for a provider, as every tick does
+        in_span("checkout", burn_checkout)
+
+
+def unstopped(output: str) -> None:
+    otelprof.Profiler(output=output).start()
+    burn_later()
+
+
+def unstopped_with_provider(output: str) -> None:
+    set_provider()
+    otelprof.Profiler(output=output).start()
+    in_span("checkout", burn_checkout)
+
+
+def directory(into: str) -> None:
+    set_provider()
+    with otelprof.Profiler(exporters="file", file_dir=into, flush_s=3600) as profiler:
+        in_span("checkout", burn_checkout)
+        profiler.flush()
+        burn_later()
+
+
+def disabled(output: str) -> None:
+    with otelprof.Profiler(output=output, enabled=False) as profiler:
+        burn()
+        tell(running=our_threads(), flushed=profiler.flush())
+
+
+WAYS: tuple[Callable[..., None], ...] = (
+    context,
+    twice,
+    nested,
+    paused,
+    paused_fork,
+    stopping,
+    elsewhere,
+    again,
+    late,
+    unstopped,
+    unstopped_with_provider,
+    directory,
+    disabled,
+)
+
+if __name__ == "__main__":
+    {way.__name__: way for way in WAYS}[sys.argv[1]](*sys.argv[2:])

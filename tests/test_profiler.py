@@ -1,0 +1,266 @@
+"""`otelprof.Profiler` in real programs: what it leaves, and that it lets them go as they would without it."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import otelprof
+from otelprof.errors import ConfigError
+from tests.support.programs import (
+    finish,
+    names_in,
+    read,
+    read_all,
+    run_target,
+    run_together,
+    start,
+    target,
+    wait_for_line,
+)
+from tests.support.servers import (
+    ENDPOINTS,
+    blackhole,
+    grpc_receiver,
+    http_receiver,
+    refusing_port,
+)
+
+EXIT_LIMIT_S = 2.0  # docs/design: interpreter exit with a dead or silent backend
+SLACK_S = 0.5  # from the end of the process to our seeing it, and the noise of the machine
+PROTOCOLS = ("grpc", "http/protobuf")
+
+
+def otlp(protocol: str, address: str) -> dict[str, str]:
+    return {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT": ENDPOINTS[protocol](address),
+    }
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value"), [("rat_hz", 100), ("rate_hz", 0), ("collect", ("nothing",))]
+    )
+    def test_that_cannot_be_used_are_the_callers_mistake(self, name: str, value: object) -> None:
+        with pytest.raises(ConfigError, match=r"rat_hz|rate_hz|nothing"):
+            otelprof.Profiler(None, **{name: value})
+
+
+class TestRunning:
+    def test_a_with_statement_leaves_a_profile_with_spans(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "context", "out.pb.gz", cwd=tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts["running"] == ["otelprof-sampler", "otelprof-worker"]
+        assert finished.facts["stopped"] == []
+        left = read(tmp_path / "out.pb.gz")
+        assert {profile.kind for profile in left.profiles} == {"cpu", "wall"}
+        assert [span.name for span in left.spans] == ["checkout"]
+        labels = left.labels()["burn_checkout"]
+        assert labels["checkout"] > 0.8 * sum(labels.values())
+        health = finished.facts["health"]
+        assert health["collected_profiles"] == health["file.delivered_profiles"] == 2
+        assert health["samples"] > 0
+
+    def test_starting_twice_is_starting_once(self, tmp_path: Path) -> None:
+        facts = run_target("profiled.py", "twice", "out.pb.gz", cwd=tmp_path).facts
+        assert facts["once"] == facts["again"] == ["otelprof-sampler", "otelprof-worker"]
+        assert facts["stopped"] == []
+        assert facts["results"] == [True, True]
+
+    @pytest.mark.parametrize("order", ["inner first", "outer first"])
+    def test_two_at_once_both_get_labels(self, tmp_path: Path, order: str) -> None:
+        finished = run_target("profiled.py", "nested", "a.pb.gz", "b.pb.gz", order, cwd=tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts["stopped"] == []
+        first, second = read(tmp_path / "a.pb.gz"), read(tmp_path / "b.pb.gz")
+        stopped, left = (second, first) if order == "inner first" else (first, second)
+        for profile in (stopped, left):
+            assert profile.labels()["burn_checkout"]["checkout"] > 0
+            assert set(profile.labels()["burn_checkout"]) == {"checkout"}
+        assert "burn_later" not in stopped.labels()
+        assert set(left.labels()["burn_later"]) == {"later"}
+
+    def test_a_pause_is_not_in_the_profile(self, tmp_path: Path) -> None:
+        assert run_target("profiled.py", "paused", "out.pb.gz", cwd=tmp_path).code == 0
+        for kind in ("cpu", "wall"):
+            labels = read(tmp_path / "out.pb.gz").labels(kind)
+            assert labels["burn_checkout"]["checkout"] > 0
+            assert labels["burn_later"]["later"] > 0
+            assert "burn_paused" not in labels
+
+    def test_stops_promptly(self, tmp_path: Path) -> None:
+        facts = run_target("profiled.py", "stopping", "out.pb.gz", cwd=tmp_path).facts
+        assert facts["result"] is True
+        assert facts["elapsed_s"] < 1.0
+
+    def test_can_be_started_again(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "again", "out.pb.gz", cwd=tmp_path)
+        assert finished.facts["results"] == [True, True]
+        labels = read(tmp_path / "out.pb.gz").labels()
+        assert labels["burn_later"]["later"] > 3 * labels["burn_checkout"]["checkout"]
+
+    def test_a_provider_may_come_later(self, tmp_path: Path) -> None:
+        assert run_target("profiled.py", "late", "out.pb.gz", cwd=tmp_path).code == 0
+        left = read(tmp_path / "out.pb.gz")
+        assert [span.name for span in left.spans] == ["checkout"]
+        assert left.labels()["burn_checkout"]["checkout"] > 0
+
+    def test_a_relative_path_means_where_the_program_began(self, tmp_path: Path) -> None:
+        assert run_target("profiled.py", "elsewhere", "out.pb.gz", cwd=tmp_path).code == 0
+        assert "out.pb.gz" in names_in(tmp_path)
+
+    def test_a_directory_gets_a_file_for_each_flush(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "directory", tmp_path / "out", cwd=tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        every = read_all(tmp_path / "out")
+        assert len(every) == 2
+        assert all(name.startswith("target-") for name in names_in(tmp_path / "out"))
+        assert [span.name for left in every for span in left.spans] == ["checkout", "later"]
+
+    def test_switched_off_it_does_nothing(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "disabled", "out.pb.gz", cwd=tmp_path)
+        assert finished.facts == {"running": [], "flushed": True}
+        assert names_in(tmp_path) == []
+
+
+class TestEnding:
+    @pytest.mark.parametrize("way", ["unstopped", "unstopped_with_provider"])
+    def test_what_was_not_stopped_is_stopped_at_exit(self, tmp_path: Path, way: str) -> None:
+        finished = run_target("profiled.py", way, "out.pb.gz", cwd=tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        function = "burn_later" if way == "unstopped" else "burn_checkout"
+        assert function in read(tmp_path / "out.pb.gz").labels()
+
+    @pytest.mark.parametrize("network", ["refusing", "silent"])
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_with_nobody_listening_it_is_over_in_time(
+        self, tmp_path: Path, protocol: str, network: str
+    ) -> None:
+        with refusing_port() if network == "refusing" else blackhole() as address:
+            finished = run_target("exits.py", "7", cwd=tmp_path, variables=otlp(protocol, address))
+        elapsed_s = (finished.reaped_ns - finished.facts["done_ns"]) / 1e9
+        assert finished.code == 7
+        assert elapsed_s <= EXIT_LIMIT_S + SLACK_S
+        # One line that says what is wrong with the receiver, and at most one about what it did not get.
+        assert 1 <= len(finished.said) <= 2, finished.err
+        assert len([line for line in finished.said if "not delivered" in line]) <= 1, finished.err
+        if network == "refusing":
+            assert len([line for line in finished.said if address in line]) == 1, finished.err
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_in_the_middle_of_an_export_it_is_over_in_time(
+        self, tmp_path: Path, protocol: str
+    ) -> None:
+        """The worker is inside an export that may take ten seconds when the program ends."""
+        with blackhole() as address:
+            variables = {**otlp(protocol, address), "OTELPROF_FLUSH": "50ms"}
+            finished = run_target("exits.py", "7", cwd=tmp_path, variables=variables)
+        assert finished.code == 7
+        assert (finished.reaped_ns - finished.facts["done_ns"]) / 1e9 <= EXIT_LIMIT_S + SLACK_S
+        assert 1 <= len(finished.said) <= 2, finished.err
+
+    def test_a_silent_receiver_does_not_cost_the_file_its_profile(self, tmp_path: Path) -> None:
+        with blackhole() as address:
+            variables = {
+                **otlp("http/protobuf", address),
+                "OTELPROF_EXPORTER": "otlp,file",
+                "OTELPROF_FILE_DIR": str(tmp_path / "out"),
+            }
+            finished = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+        assert finished.code == 0
+        assert len(read_all(tmp_path / "out")) == 1
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_somebody_listening_gets_the_rest(self, tmp_path: Path, protocol: str) -> None:
+        with grpc_receiver() if protocol == "grpc" else http_receiver() as receiver:
+            variables = otlp(protocol, receiver.address)
+            finished = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+            assert len(receiver.requests) == 1
+        assert (finished.code, finished.said) == (0, [])
+
+    def test_the_programs_own_end_is_kept(self, tmp_path: Path) -> None:
+        codes = {"3": 3, "raise": 1, "leave": 4}
+        commands = {ending: [sys.executable, target("exits.py"), ending] for ending in codes}
+        variables = {ending: {"OTELPROF_OUTPUT": "out.pb.gz"} for ending in codes}
+        finished = run_together(commands, tmp_path, variables)
+        assert {ending: each.code for ending, each in finished.items()} == codes
+        assert "RuntimeError: the script's own error" in finished["raise"].err
+        assert names_in(tmp_path / "leave") == []
+        for ending in ("3", "raise"):
+            assert names_in(tmp_path / ending) == ["out.pb.gz", "out.spans.jsonl"]
+
+    def test_a_signal_kills_as_before(self, tmp_path: Path) -> None:
+        command = [sys.executable, target("exits.py"), "wait"]
+        numbers = (signal.SIGTERM, signal.SIGKILL)
+        started = [start(command, tmp_path, {"OTELPROF_OUTPUT": f"{n}.pb.gz"}) for n in numbers]
+        for number, process in zip(numbers, started, strict=True):
+            wait_for_line(process, "done_ns")
+            process.send_signal(number)
+            assert finish(process).code == -number
+
+
+class TestForking:
+    @pytest.mark.parametrize("way", ["fork", "multiprocessing"])
+    def test_a_child_leaves_its_own_file(self, tmp_path: Path, way: str) -> None:
+        variables = {"OTELPROF_OUTPUT": "out.pb.gz"}
+        finished = run_target("forks.py", way, cwd=tmp_path, variables=variables)
+        assert (finished.code, finished.said) == (0, [])
+        (child,) = finished.facts["children"]
+        assert {name for name in names_in(tmp_path) if name.endswith(".pb.gz")} == {
+            "out.pb.gz",
+            f"out-{child}.pb.gz",
+        }
+        mine, theirs = read(tmp_path / "out.pb.gz"), read(tmp_path / f"out-{child}.pb.gz")
+        assert mine.pids() == {finished.facts["pid"]}
+        assert theirs.pids() == {child}
+        assert [span.name for span in mine.spans] == ["before", "around", "after"]
+        assert "child" in [span.name for span in theirs.spans]
+        assert not {"before", "after"} & {span.name for span in theirs.spans}
+        assert set(theirs.labels()["burn_child"]) == {"child"}
+        assert not {"burn_before", "burn_after"} & theirs.labels().keys()
+        assert "burn_child" not in mine.labels()
+        assert mine.labels()["burn_before"]["before"] > 0
+        assert mine.labels()["burn_after"]["after"] > 0
+
+    def test_all_processes_write_to_one_directory(self, tmp_path: Path) -> None:
+        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
+        ways = ("fork", "multiprocessing")
+        finished = run_target("forks.py", *ways, cwd=tmp_path, variables=variables)
+        every = read_all(tmp_path / "out")
+        pids = {finished.facts["pid"], *finished.facts["children"]}
+        assert {pid for left in every for pid in left.pids()} == pids
+        assert len(every) == 3
+        for name in names_in(tmp_path / "out"):
+            assert int(name.split("-")[1]) in pids
+
+    def test_a_child_of_a_paused_program_is_paused(self, tmp_path: Path) -> None:
+        facts = run_target("profiled.py", "paused_fork", "out.pb.gz", cwd=tmp_path).facts
+        labels = read(tmp_path / f"out-{facts['child']}.pb.gz").labels()
+        assert "burn_later" in labels
+        assert "burn_paused" not in labels
+
+    def test_a_program_that_it_starts_does_not_overwrite_its_file(self, tmp_path: Path) -> None:
+        variables = {"OTELPROF_OUTPUT": "out.pb.gz"}
+        finished = run_target("exits.py", "start another", cwd=tmp_path, variables=variables)
+        assert (finished.code, finished.said) == (0, [])
+        assert len(read_all(tmp_path)) == 2
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_a_child_sends_over_its_own_connection(self, tmp_path: Path, protocol: str) -> None:
+        with grpc_receiver() if protocol == "grpc" else http_receiver() as receiver:
+            variables = otlp(protocol, receiver.address)
+            finished = run_target("forks.py", "fork", "flush", cwd=tmp_path, variables=variables)
+            assert (finished.code, finished.said) == (0, [])
+            arrived = list(receiver.requests)
+        connections: dict[int, set[str]] = {}
+        for request in arrived:
+            (resource_profiles,) = request.message.resource_profiles
+            names = {item.key: item.value for item in resource_profiles.resource.attributes}
+            pid = names["process.pid"].int_value
+            connections.setdefault(pid, set()).add(request.connection)
+        parent, (child,) = finished.facts["pid"], finished.facts["children"]
+        assert set(connections) == {parent, child}
+        assert len(connections[parent]) == 1  # also after the fork
+        assert not connections[parent] & connections[child]
