@@ -6,10 +6,12 @@ through its entry point when the first batch leaves.
 
 import gzip
 import logging
+import re
 import time
 import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import (
     ExportProfilesServiceResponse,
@@ -93,13 +95,14 @@ class HttpExporter:
             ) as response:
                 answer = self._answer(response, timeout_s)
                 wait = response.headers.get("Retry-After")
-                return _http_outcome(response.status_code, wait, answer, settings.endpoint)
+                return _http_outcome(response.status_code, wait, answer, _shown(settings.endpoint))
         except (self._requests.ConnectionError, self._requests.Timeout) as error:
             return Outcome(
-                "retry", f"nobody takes them at {self._settings.endpoint} ({type(error).__name__})"
+                "retry",
+                f"nobody takes them at {_shown(self._settings.endpoint)} ({type(error).__name__})",
             )
         except (self._requests.RequestException, ValueError) as error:
-            return Outcome("refused", f"{self._settings.endpoint}: {error}")
+            return Outcome("refused", f"{_shown(self._settings.endpoint)}: {type(error).__name__}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -139,9 +142,13 @@ class GrpcExporter:
         self._grpc: Any = grpc
         self._settings = settings
         self._root_links = root_links
-        scheme, separator, rest = settings.endpoint.partition("://")
-        self._target = (rest if separator else settings.endpoint).rstrip("/")
-        self._is_secure = scheme == "https" if separator else not settings.insecure
+        try:
+            parts = urlsplit(settings.endpoint)
+        except ValueError:
+            parts = urlsplit("")  # no URL: let gRPC say what it thinks of it
+        has_scheme = bool(parts.netloc)
+        self._target = parts.netloc if has_scheme else settings.endpoint.rstrip("/")
+        self._is_secure = parts.scheme == "https" if has_scheme else not settings.insecure
         self._channel: Any = None
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
@@ -158,7 +165,7 @@ class GrpcExporter:
                 else grpc.Compression.NoCompression,
             )
         except grpc.RpcError as error:
-            return _grpc_outcome(error, self._settings.endpoint)
+            return _grpc_outcome(error, _shown(self._settings.endpoint))
         return _accepted(response)
 
     def close(self) -> None:
@@ -186,6 +193,11 @@ class GrpcExporter:
             request_serializer=None,  # the request is encoded already
             response_deserializer=ExportProfilesServiceResponse.FromString,
         )
+
+
+def _shown(endpoint: str) -> str:
+    """The endpoint without a password in it."""
+    return re.sub(r"//[^/@]*@", "//…@", endpoint)
 
 
 def _http_outcome(status: int, retry_after: str | None, answer: bytes, where: str) -> Outcome:

@@ -23,6 +23,7 @@ Compression = Literal["none", "gzip"]
 SpanId = Literal["own", "root"]
 
 MAX_DURATION_S = 86_400.0
+MIN_FLUSH_S = 0.1
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -113,7 +114,10 @@ class Config:
         if name in {"output", "file_dir"} and isinstance(value, str):
             return Path(value)
         if name in {"collect", "exporters"}:
-            value = tuple(value.split(",") if isinstance(value, str) else value)
+            parts = value.split(",") if isinstance(value, str) else value
+            value = tuple(part.strip() if isinstance(part, str) else part for part in parts)
+            if name == "exporters":
+                value = tuple(part for part in value if part not in {"", "none"})
             if not all(isinstance(part, str) for part in value):
                 raise ConfigError(f"{name}: {value!r} is not a list of names")
             return value
@@ -143,7 +147,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Config:
         enabled=env.read(["OTELPROF_ENABLED"], parse_bool, default=True) and not disabled,
         collect=env.read(["OTELPROF_COLLECT"], _parse_kinds, default=("cpu", "wall")),
         rate_hz=env.read(["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
-        flush_s=env.read(["OTELPROF_FLUSH"], parse_duration_s, default=15.0),
+        flush_s=env.read(["OTELPROF_FLUSH"], _parse_flush_s, default=15.0),
         exporters=env.read(["OTELPROF_EXPORTER"], _parse_exporters, default=("otlp",)),
         span_id=cast(
             "SpanId", env.read(["OTELPROF_SPAN_ID"], _one_of("own", "root"), default="own")
@@ -248,6 +252,13 @@ def parse_duration_s(text: str) -> float:
     seconds = float(match[1]) * _DURATION_S[match[2] or "s"] if match else 0.0
     if not 0 < seconds <= MAX_DURATION_S:
         raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m, at most 24h")
+    return seconds
+
+
+def _parse_flush_s(text: str) -> float:
+    seconds = parse_duration_s(text)
+    if seconds < MIN_FLUSH_S:
+        raise ValueError(f"expected at least {MIN_FLUSH_S:g} s")
     return seconds
 
 

@@ -58,6 +58,10 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
+_NOT_A_JOB: Final = Unknown()
+_MAX_NESTING = (
+    16  # contexts entered inside of each other, of which the outermost are forgotten first
+)
 
 SpanIds = tuple[int, int, int]
 """Trace id, span id, and the span id of the local root, 0 if that is unknown."""
@@ -66,15 +70,22 @@ SpanIds = tuple[int, int, int]
 class _Seen:
     """A Context in which something was attached on a thread."""
 
-    __slots__ = ("context", "is_base", "task")
+    __slots__ = ("attached", "context", "in_loop", "is_base", "task")
 
-    def __init__(self, context: contextvars.Context, task: Task | None) -> None:
+    def __init__(
+        self,
+        context: contextvars.Context,
+        loop: asyncio.AbstractEventLoop | None,
+        task: Task | None,
+    ) -> None:
         self.context = weakref.ref(context)
         self.is_base = not is_entered(context)
+        self.in_loop = loop is not None
         self.task = None if task is None else weakref.ref(task)
+        self.attached = 1  # what was attached here by its thread and not yet detached
 
     def entered(self) -> contextvars.Context | None:
-        """The Context, if its thread is still inside it by `Context.run`."""
+        """The Context, if somebody is inside it by `Context.run`: its thread, if `attached` is not 0."""
         context = self.context()
         return context if context is not None and is_entered(context) else None
 
@@ -89,6 +100,16 @@ class _ThreadRecord:
         self.entered: list[_Seen] = []  # outermost first; those left again are dropped lazily
         self.has_greenlets = False  # which swap the thread's base context
         self.loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+    def enter(self, seen: _Seen) -> None:
+        """Put a Context on top, without those that were left since, or that come again."""
+        context = seen.context()
+        kept = [
+            other
+            for other in self.entered
+            if other.context() is not context and other.entered() is not None
+        ]
+        self.entered = [*kept[-_MAX_NESTING:], seen]
 
 
 class SpanReader:
@@ -157,20 +178,29 @@ class SpanReader:
             task = asyncio.current_task(loop)
             if record.loop is None or record.loop() is not loop:
                 record.loop = weakref.ref(loop)
-        entered = record.entered
-        if entered and entered[-1].context() is context:
+        if record.entered and record.entered[-1].context() is context:
+            record.entered[-1].attached += 1
             return
         if record.base is not None and record.base.context() is context:
             return
-        seen = _Seen(context, task)
+        seen = _Seen(context, loop, task)
         if not seen.is_base:
-            while entered and entered[-1].entered() is None:
-                entered.pop()
-            entered.append(seen)
+            record.enter(seen)
             return
         if _in_greenlet() or (record.base is not None and record.base.context() is not None):
             record.has_greenlets = True
         record.base = seen
+
+    def note_detach(self, token: Token) -> None:
+        """Remember that something was detached again. Called by the thread itself."""
+        record = self._threads.get(threading.get_ident())
+        if record is None or not record.entered:
+            return
+        context = context_of_token(token)
+        for seen in reversed(record.entered):
+            if seen.context() is context:
+                seen.attached = max(0, seen.attached - 1)
+                return
 
     def span_ids(self, ident: int, top: FrameType, place: Place) -> SpanIds | Unknown | None:
         """The span current in thread `ident`, whose innermost frame is `top`; None if there is none.
@@ -200,18 +230,31 @@ class SpanReader:
     ) -> Span | Unknown | None:
         for seen in reversed(record.entered):
             context = seen.entered()
-            if context is not None:
-                return self._span_in(context)
-        if place == "job":
-            context = context_of_job(top)
-            if context is not None and is_entered(context):
-                return self._span_in(context)
+            if context is None or (place == "callback" and not seen.in_loop):
+                continue
+            # With nothing attached by this thread any more, somebody else may be the one who is inside.
+            return (
+                self._span_in(context) if seen.attached else self._span_of_job(top, place, UNKNOWN)
+            )
+        job = self._span_of_job(top, place, _NOT_A_JOB)
+        if job is not _NOT_A_JOB:
+            return job
         if place == "callback" or record.has_greenlets or "gevent" in sys.modules:
             return UNKNOWN
         if place == "thread" and _may_run_callback(record, top):
             return UNKNOWN
         base = None if record.base is None else record.base.context()
         return None if base is None else self._span_in(base)
+
+    def _span_of_job(
+        self, top: FrameType, place: Place, otherwise: Unknown
+    ) -> Span | Unknown | None:
+        """The span of a thread pool's job that brought its Context and is inside it."""
+        if place == "job":
+            context = context_of_job(top)
+            if context is not None and is_entered(context):
+                return self._span_in(context)
+        return otherwise
 
     def _running_task(
         self,
@@ -239,12 +282,12 @@ class SpanReader:
         if record is not None:
             # A Context entered inside of the task's step, in which something was attached.
             for seen in reversed(record.entered):
+                inner = seen.entered()
+                if inner is None or inner is context:
+                    continue
                 if seen.task is None or seen.task() is not task:
                     break
-                inner = seen.entered()
-                if inner is not None:
-                    context = inner
-                    break
+                return self._span_in(inner) if seen.attached else UNKNOWN
         return self._span_in(context)
 
     def _span_in(self, context: contextvars.Context) -> Span | None:
@@ -286,6 +329,11 @@ class _RecordingContext(_RuntimeContext):
         return self.inner.get_current()
 
     def detach(self, token: Token) -> None:
+        if self.is_active:
+            try:
+                self._reader.note_detach(token)
+            except Exception:  # noqa: BLE001 - as above
+                self._reader.give_up()
         self.inner.detach(token)
 
 

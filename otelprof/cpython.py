@@ -75,10 +75,11 @@ def context_of_task(task: Task) -> contextvars.Context | None:
     """
     if sys.version_info >= (3, 12):
         return task.get_context()
-    for referent in gc.get_referents(task):
-        if type(referent) is contextvars.Context:
-            return referent
-    return None
+    contexts = [r for r in gc.get_referents(task) if type(r) is contextvars.Context]
+    # A subclass of Task may have others in slots of its own, which come first.
+    if not contexts or (type(task) is not asyncio.Task and len(contexts) > 1):
+        return None
+    return contexts[0]
 
 
 def frame_of_task(task: Task) -> FrameType | None:

@@ -25,6 +25,7 @@ _log = logging.getLogger("otelprof")
 
 MAX_WAITING = 40  # batches an exporter may lag behind: ten minutes at the default flush of 15 s
 MIN_BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
+MAX_RETRY_AFTER_S = 900.0  # a receiver may ask for patience, not for silence
 EXPORT_TIMEOUT_S = 10.0
 _TICK_S = 1.0
 
@@ -160,7 +161,7 @@ class Lane:
         self._backoff_s = min(MAX_BACKOFF_S, max(MIN_BACKOFF_S, 2 * self._backoff_s))
         # Full jitter, so that the workers of a service do not come back all at once.
         wait_s = random.uniform(0, self._backoff_s)  # noqa: S311 - jitter
-        wait_s = max(wait_s, outcome.retry_after_s or 0.0)
+        wait_s = max(wait_s, min(MAX_RETRY_AFTER_S, outcome.retry_after_s or 0.0))
         self._not_before_ns = self._clock.monotonic_ns() + round(wait_s * NS_PER_S)
 
     def _say_once(self, what: str, text: str, reason: str) -> None:

@@ -22,7 +22,7 @@ from otelprof.spans import SpanLog, SpanRecorder, current_resource, record_spans
 
 _log = logging.getLogger("otelprof")
 
-EXIT_TIMEOUT_S = 2.0
+EXIT_TIMEOUT_S = 1.5  # of the 2 s that an exit may be held up, the rest is for stopping threads
 
 
 class Profiler:
@@ -47,7 +47,14 @@ class Profiler:
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
         self._spans = SpanReader(self._log.local_root_of)
-        self._collectors = _collectors(self.config, self._spans)
+        try:
+            self._collectors = _collectors(self.config, self._spans)
+        except ConfigError as error:
+            if "collect" in settings or config is not None:
+                raise
+            _log.warning("OTELPROF_COLLECT=%r is not used: %s", ",".join(given.collect), error)
+            self.config = self.config.with_arguments({"collect": Config().collect})
+            self._collectors = _collectors(self.config, self._spans)
         self._pipeline = Pipeline(
             collectors=self._collectors,
             exporters=_exporters(self.config),
@@ -65,7 +72,8 @@ class Profiler:
             self._is_running = True
             claim_output()
             self._spans.install()
-            self._recorder = None
+            if self._recorder is not None:
+                self._recorder.open()
             self._watch_provider()
             for collector in self._collectors:
                 collector.start()

@@ -127,6 +127,10 @@ class SpanRecorder(SpanProcessor):
             ),
         )
 
+    def open(self) -> None:
+        """Record again after `close`."""
+        self._is_closed = False
+
     def close(self) -> None:
         """Do nothing from now on: a processor cannot be taken out of its provider again."""
         self._is_closed = True

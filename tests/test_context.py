@@ -314,6 +314,116 @@ def test_a_coroutine_in_a_coroutine_belongs_to_the_task(reader: SpanReader) -> N
     assert label_inside(reader, in_loop(main)) == span_id(span)
 
 
+def test_a_context_that_another_thread_is_in_by_now_labels_that_thread_only(
+    reader: SpanReader,
+) -> None:
+    shared = contextvars.copy_context()
+    theirs = TRACER.start_span("theirs")
+
+    def visit() -> None:
+        with TRACER.start_as_current_span("mine"):
+            pass
+
+    def mine(stop: Stop) -> None:
+        shared.run(visit)
+        stop()
+
+    def other(stop: Stop) -> None:
+        def inside() -> None:
+            with trace.use_span(theirs):
+                stop()
+
+        shared.run(inside)
+
+    with stopped(mine) as left, stopped(other) as inside:
+        assert label_of(reader, inside) == span_id(theirs)
+        assert label_of(reader, left) is UNKNOWN
+
+
+def test_a_callback_does_not_get_the_span_around_its_loop(reader: SpanReader) -> None:
+    async def main(stop: Stop) -> None:
+        with TRACER.start_as_current_span("inner"):
+            asyncio.get_running_loop().call_soon(stop)
+        await asyncio.sleep(0)
+
+    def body(stop: Stop) -> None:
+        def inside() -> None:
+            with TRACER.start_as_current_span("outer"):
+                asyncio.run(main(stop))
+
+        contextvars.copy_context().run(inside)
+
+    assert label_inside(reader, body) is UNKNOWN
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+def test_an_eager_task_that_finished_inside_does_not_hide_the_context(reader: SpanReader) -> None:
+    middle = TRACER.start_span("middle")
+
+    async def child() -> None:
+        with TRACER.start_as_current_span("child"):
+            pass
+
+    async def main(stop: Stop) -> None:
+        factory: Any = getattr(asyncio, "eager_task_factory", None)
+        asyncio.get_running_loop().set_task_factory(factory)
+
+        def inside() -> None:
+            with trace.use_span(middle):
+                task = asyncio.get_running_loop().create_task(child())
+                stop()
+                assert task.done()
+
+        with TRACER.start_as_current_span("outer"):
+            contextvars.copy_context().run(inside)
+
+    assert label_inside(reader, in_loop(main)) == span_id(middle)
+
+
+class Tagged(asyncio.Task[Any]):
+    """A task that refers to another Context than its own."""
+
+    __slots__ = ("other",)
+    other: contextvars.Context
+
+
+def test_a_task_of_a_class_with_a_context_of_its_own_is_no_guess(reader: SpanReader) -> None:
+    span = TRACER.start_span("own")
+
+    async def job(stop: Stop) -> None:
+        with trace.use_span(span):
+            stop()
+
+    async def main(stop: Stop) -> None:
+        with TRACER.start_as_current_span("other"):
+            other = contextvars.copy_context()
+        task = Tagged(job(stop))
+        task.other = other
+        await task
+
+    label = label_inside(reader, in_loop(main))
+    assert label == span_id(span) if sys.version_info >= (3, 12) else label is UNKNOWN
+
+
+def test_contexts_entered_one_after_the_other_are_not_kept(reader: SpanReader) -> None:
+    def visit() -> None:
+        with TRACER.start_as_current_span("item"):
+            pass
+
+    def body(stop: Stop) -> None:
+        def outer() -> None:
+            with TRACER.start_as_current_span("outer"):
+                for _ in range(1_000):
+                    contextvars.copy_context().run(visit)
+                stop()
+
+        contextvars.copy_context().run(outer)
+
+    with stopped(body) as thread:
+        assert thread.ident is not None
+        assert len(reader._threads[thread.ident].entered) < 4
+
+
 def test_a_generator_that_holds_a_span_open_in_a_task(reader: SpanReader) -> None:
     span = TRACER.start_span("s")
 

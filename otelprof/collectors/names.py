@@ -4,7 +4,7 @@ import os
 import sys
 from bisect import bisect_right
 from types import CodeType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Paths in code objects may be relative to where the program started, which it may leave.
 _START_DIRECTORY = os.path.abspath(os.curdir)  # noqa: PTH100 - a Path would be made into text at once
@@ -71,11 +71,17 @@ def _modules_by_file() -> dict[str, str]:
         if not isinstance(module, ModuleType):
             continue
         file = ModuleType.__getattribute__(module, "__dict__").get("__file__")
-        if name == "__main__" and file is None and sys.argv:
+        if name == "__main__" and file is None and _script():
             # A script's `__file__` is deleted when the script has ended (CPython, `_PyRun_SimpleFile`),
             # which is before the last flush.
-            file = os.path.join(_START_DIRECTORY, sys.argv[0])  # noqa: PTH118 - as above
+            file = os.path.join(_START_DIRECTORY, _script())  # noqa: PTH118 - as above
         # One module may have two names: `multiprocessing` calls `__main__` also `__mp_main__`.
         if isinstance(file, str) and modules.setdefault(file, (name, module))[1] is not module:
             shared.add(file)
     return {file: name for file, (name, _) in modules.items() if file not in shared}
+
+
+def _script() -> str:
+    """The script that was started; empty if the program has changed `sys.argv` into something else."""
+    script: Any = next(iter(getattr(sys, "argv", None) or ()), "")
+    return script if type(script) is str else ""

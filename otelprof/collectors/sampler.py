@@ -18,7 +18,7 @@ from typing import Protocol
 
 from otelprof.collectors.kernel import GilWaiters, clock_id, cpu_ns
 from otelprof.collectors.window import NO_STACK, Window
-from otelprof.context import SpanIds, Unknown
+from otelprof.context import UNKNOWN, SpanIds, Unknown
 from otelprof.cpython import Place
 from otelprof.threads import OwnThread
 
@@ -106,9 +106,9 @@ class Sampler:
         self.retries = 0
         self.cut_passes = 0
 
-    def learn(self) -> bool:
-        """Find out what this machine can tell. Once, in the sampling thread."""
-        return self._waiters.learn()
+    def learn(self) -> None:
+        """Find out what this machine can tell. Once, in any thread; until then CPU goes to the stack seen."""
+        self._waiters.learn()
 
     def begin(self, window: Window, now_ns: int) -> None:
         """Take what every thread has used so far as the beginning: at start and after a pause."""
@@ -118,7 +118,7 @@ class Sampler:
         self._own_clocks.clear()
         self._process_ns = time.process_time_ns()
         self._accounted_ns = self._unseen_ns = 0
-        self._update_threads(sys._current_frames(), window, now_ns)  # noqa: SLF001 - as in a pass
+        self._update_threads(_all_frames(), window, now_ns)
         for thread in self._threads.values():
             thread.counted_cpu_ns = thread.cpu_ns() or 0
 
@@ -141,7 +141,7 @@ class Sampler:
     def _try_pass(self, window: Window, now_ns: int, deadline_ns: int) -> bool:
         """False if the GIL was given up: then nothing was added after that."""
         switches = _voluntary_switches()
-        frames = sys._current_frames()  # noqa: SLF001 - CPython's documented way to other threads' stacks
+        frames = _frames_of_others()
         for ident in [i for i, (clock, _) in self._own_clocks.items() if cpu_ns(clock) is None]:
             # A thread of ours ended, and its ident may be a thread's of the application by now.
             del self._own_clocks[ident]
@@ -186,7 +186,7 @@ class Sampler:
             stack, span, spent_ns = thread.stack, thread.span, 0
         else:
             stack = window.intern(top)
-            span = self._spans.span_ids(ident, top, stack.place)
+            span = self._span_of(ident, top, stack.place, window)
             pool_ns = 0 if used_ns is None else thread.pool_ns + used_ns - thread.counted_cpu_ns
             # Asked last: a thread that gave the GIL up to sleep is asleep by now.
             is_on_cpu = pool_ns and self._waiters.is_on_cpu(thread.native_id or 0) is not False
@@ -204,6 +204,15 @@ class Sampler:
         thread.sampled_ns = now_ns
         self.samples += 1
         return True
+
+    def _span_of(
+        self, ident: int, top: FrameType, place: Place, window: Window
+    ) -> SpanIds | Unknown | None:
+        try:
+            return self._spans.span_ids(ident, top, place)
+        except Exception:  # noqa: BLE001 - a span is the application's object, and may do anything when asked
+            window.count("span_raised")
+            return UNKNOWN
 
     def add_unseen(self, window: Window) -> None:
         """Add the CPU time of threads that were not seen to use it, so that totals are true. At a drain."""
@@ -264,6 +273,22 @@ class Sampler:
         self._present.discard(ident)
         if thread.pool_ns:
             window.add_unattributed(thread.name, thread.pool_ns, 0)
+
+
+def _all_frames() -> dict[int, FrameType]:
+    """The innermost frame of every thread, by ident."""
+    return sys._current_frames()  # noqa: SLF001 - CPython's documented way to other threads' stacks
+
+
+def _frames_of_others() -> dict[int, FrameType]:
+    """The same without this thread's.
+
+    Its frame would hold this dict and the dict its frame, a cycle that keeps the frames and local variables
+    of all threads alive until the garbage collector comes by.
+    """
+    frames = _all_frames()
+    frames.pop(threading.get_ident(), None)
+    return frames
 
 
 def _voluntary_switches() -> int:

@@ -130,7 +130,8 @@ class StackCollector:
 
     def _run(self, running: threading.Lock) -> None:
         """Sample until `running` is free."""
-        self._sampler.learn()
+        # Beside the sampling: it takes a while where others compute.
+        OwnThread("learner", self._sampler.learn).start()
         due_ns = self._clock.monotonic_ns()
         started_cpu_ns = time.thread_time_ns()
         while True:

@@ -23,7 +23,7 @@ _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as proto
 
 def spans_path(profile: Path) -> Path:
     """Where the spans beside a profile are: `out.spans.jsonl` for `out.pb.gz`."""
-    return profile.with_name(profile.name.partition(".")[0] + ".spans.jsonl")
+    return profile.with_name(profile.name.removesuffix(".pb.gz") + ".spans.jsonl")
 
 
 def encode(spans: Iterable[SpanRecord], resource: Attributes = ()) -> bytes:

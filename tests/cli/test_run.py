@@ -13,7 +13,7 @@ from tests.support.programs import (
     read,
     run,
     run_together,
-    start,
+    started,
     target,
     wait_for_line,
 )
@@ -23,7 +23,7 @@ BUSY = target("busy.py")
 
 def otelprof(cwd: Path, *arguments: str | Path, **variables: str) -> Finished:
     finished = run([OTELPROF, *arguments], cwd, variables)
-    assert "Traceback" not in finished.err or "the script's own error" in finished.err
+    assert "Traceback" not in finished.err or "the script's own error" in finished.err, finished.err
     return finished
 
 
@@ -135,32 +135,28 @@ class TestExitCodes:
 
 class TestSignals:
     def test_are_passed_on(self, tmp_path: Path) -> None:
-        started: dict[signal.Signals, subprocess.Popen[str]] = {}
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            (tmp_path / number.name).mkdir()
-            started[number] = start([OTELPROF, "run", BUSY, "handle"], tmp_path / number.name)
-        for number, process in started.items():
-            wait_for_line(process, "ready")
-            process.send_signal(number)
-            finished = finish(process)
+            with started([OTELPROF, "run", BUSY, "handle"], tmp_path) as process:
+                finished = ended_by(number, process)
             assert finished.code == 5
             assert finished.facts == {"signal": number}
-            assert "otelprof.pb.gz" in names_in(tmp_path / number.name)
-            assert "Traceback" not in finished.err
+            assert "otelprof.pb.gz" in names_in(tmp_path)
 
     def test_that_end_the_script_give_the_exit_code_of_a_shell(self, tmp_path: Path) -> None:
-        process = start([OTELPROF, "run", BUSY, "wait"], tmp_path)
-        wait_for_line(process, "ready")
-        process.send_signal(signal.SIGTERM)
-        finished = finish(process)
+        with started([OTELPROF, "run", BUSY, "wait"], tmp_path) as process:
+            finished = ended_by(signal.SIGTERM, process)
         assert finished.code == 128 + signal.SIGTERM
-        assert "Traceback" not in finished.err
 
     def test_are_passed_on_without_a_standard_input(self, tmp_path: Path) -> None:
         shell = 'exec "$0" run "$1" handle <&-'
-        process = start(["sh", "-c", shell, OTELPROF, BUSY], tmp_path)
-        wait_for_line(process, "ready")
-        process.send_signal(signal.SIGINT)
-        finished = finish(process, timeout_s=15.0)
+        with started(["sh", "-c", shell, OTELPROF, BUSY], tmp_path) as process:
+            finished = ended_by(signal.SIGINT, process)
         assert finished.code == 5
-        assert "Traceback" not in finished.err
+
+
+def ended_by(number: signal.Signals, process: "subprocess.Popen[str]") -> Finished:
+    wait_for_line(process, "ready")
+    process.send_signal(number)
+    finished = finish(process, timeout_s=20.0)
+    assert "Traceback" not in finished.err, finished.err
+    return finished

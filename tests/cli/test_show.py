@@ -41,7 +41,7 @@ WALL = profile_of(
 
 def show(cwd: Path, *arguments: str | Path) -> Finished:
     finished = run([OTELPROF, "show", *arguments], cwd)
-    assert "Traceback" not in finished.err
+    assert "Traceback" not in finished.err, finished.err
     return finished
 
 

@@ -1,6 +1,5 @@
 """Programs run to their end in processes of their own, and the profiles that they leave."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,7 +8,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,23 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, **quiet, "PYTHONPATH": str(_ROOT), **variables}
 
 
-def start(
+@contextmanager
+def started(
+    command: Sequence[str | Path], cwd: Path, variables: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """A program in `cwd`, to be given to `finish`; at the end of the `with` it is gone in any case."""
+    process = _start(command, cwd, variables)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            _kill(process)
+            process.communicate()
+
+
+def _start(
     command: Sequence[str | Path], cwd: Path, variables: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """Start a program in `cwd`, to be given to `finish`."""
     return subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
@@ -161,7 +174,7 @@ def finish(process: "subprocess.Popen[str]", timeout_s: float = TIMEOUT_S) -> Fi
 
 
 def _kill(process: "subprocess.Popen[str]") -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -169,7 +182,8 @@ def run(
     command: Sequence[str | Path], cwd: Path, variables: Mapping[str, str] | None = None
 ) -> Finished:
     """Run a program in `cwd` to its end."""
-    return finish(start(command, cwd, variables))
+    with started(command, cwd, variables) as process:
+        return finish(process)
 
 
 def run_together(
@@ -178,11 +192,13 @@ def run_together(
     variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Finished]:
     """Run programs at the same time, each in a directory below `cwd` that has its name."""
-    started: dict[str, subprocess.Popen[str]] = {}
-    for name, command in commands.items():
-        (cwd / name).mkdir(exist_ok=True)
-        started[name] = start(command, cwd / name, (variables or {}).get(name))
-    return {name: finish(process) for name, process in started.items()}
+    with ExitStack() as stack:
+        processes: dict[str, subprocess.Popen[str]] = {}
+        for name, command in commands.items():
+            (cwd / name).mkdir(exist_ok=True)
+            program = started(command, cwd / name, (variables or {}).get(name))
+            processes[name] = stack.enter_context(program)
+        return {name: finish(process) for name, process in processes.items()}
 
 
 def run_target(

@@ -16,6 +16,10 @@ class Verdict:
     unknown: Counter[str] = field(default_factory=Counter[str])
     unlabelled: Counter[str] = field(default_factory=Counter[str])
 
+    def functions(self) -> set[str]:
+        """All that were sampled."""
+        return {*self.right, *self.wrong, *self.unknown, *self.unlabelled}
+
     def share_right(self, function: str) -> float:
         """The share of a function's CPU time that carries its own span."""
         counters = (self.right, self.wrong, self.unknown, self.unlabelled)

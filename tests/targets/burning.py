@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 CPU_S = 0.1
+LEARNING_S = 0.3  # of CPU time: the first samples come after the sampler has learned its way about
 
 
 def burn(cpu_s: float = CPU_S) -> None:

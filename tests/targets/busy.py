@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 from opentelemetry import trace
 
-from tests.targets.burning import burn, tell
+from tests.targets.burning import LEARNING_S, burn, tell
 
 
 def burn_checkout() -> None:
@@ -20,17 +21,17 @@ def burn_payment() -> None:
 
 
 def burn_outside() -> None:
-    burn()
+    burn(LEARNING_S)
 
 
 def main() -> None:
     tracer = trace.get_tracer("target")
     spans: dict[str, str] = {}
+    burn_outside()
     with tracer.start_as_current_span("checkout") as checkout:
         burn_checkout()
         with tracer.start_as_current_span("payment") as payment:
             burn_payment()
-    burn_outside()
     for name, span in (("checkout", checkout), ("payment", payment)):
         context = span.get_span_context()
         spans[name] = f"{context.trace_id:032x}:{context.span_id:016x}"
@@ -44,7 +45,8 @@ def main() -> None:
 def wait_for_a_signal() -> None:
     tell(ready=True)
     while True:
-        signal.pause()
+        # Not signal.pause(): a signal that comes while this thread waits for the GIL is seen too late for that.
+        time.sleep(0.05)
 
 
 def leave_by_hand(number: int, _: FrameType | None) -> None:

@@ -9,17 +9,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 import otelprof
-from tests.targets.burning import burn, tell
+from tests.targets.burning import LEARNING_S, burn, tell
 
 tracer = trace.get_tracer("target")
 
 
 def burn_before() -> None:
-    burn()
+    burn(LEARNING_S)
 
 
 def burn_child() -> None:
-    burn()
+    burn(LEARNING_S)
 
 
 def burn_after() -> None:

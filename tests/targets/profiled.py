@@ -38,15 +38,27 @@ def in_span(name: str, work: Callable[[], None]) -> None:
         work()
 
 
+def wait_for_samples(profiler: otelprof.Profiler) -> None:
+    """The first come after the sampler has learned its way about."""
+    before = profiler.health()["passes"]
+    while profiler.health()["passes"] == before:
+        time.sleep(0.001)
+
+
 def our_threads() -> list[str]:
     """Without those that learn at the start what the interpreter's lock looks like, and end."""
     names = (thread.name for thread in threading.enumerate())
-    return sorted(n for n in names if n.startswith("otelprof-") and n != "otelprof-gil-probe")
+    return sorted(
+        n
+        for n in names
+        if n.startswith("otelprof-") and n not in {"otelprof-gil-probe", "otelprof-learner"}
+    )
 
 
 def context(output: str) -> None:
     set_provider()
     with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        wait_for_samples(profiler)
         in_span("checkout", burn_checkout)
         running = our_threads()
     tell(running=running, stopped=our_threads(), health=dict(profiler.health()))
@@ -69,6 +81,8 @@ def nested(first: str, second: str, order: str) -> None:
     inner = otelprof.Profiler(output=second, rate_hz=RATE_HZ)
     outer.start()
     inner.start()
+    wait_for_samples(outer)
+    wait_for_samples(inner)
     in_span("checkout", burn_checkout)
     stopped, left = (inner, outer) if order == "inner first" else (outer, inner)
     stopped.stop()
@@ -80,6 +94,7 @@ def nested(first: str, second: str, order: str) -> None:
 def paused(output: str) -> None:
     set_provider()
     with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        wait_for_samples(profiler)
         in_span("checkout", burn_checkout)
         profiler.pause()
         in_span("paused", burn_paused)
@@ -90,11 +105,13 @@ def paused(output: str) -> None:
 def paused_fork(output: str) -> None:
     set_provider()
     with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
+        wait_for_samples(profiler)
         profiler.pause()
         pid = os.fork()
         if not pid:
             burn_paused()
             profiler.resume()
+            wait_for_samples(profiler)
             burn_later()
             profiler.stop()
             os._exit(0)
@@ -122,9 +139,11 @@ def again(output: str) -> None:
     set_provider()
     profiler = otelprof.Profiler(output=output, rate_hz=RATE_HZ, flush_s=0.1)
     profiler.start()
+    wait_for_samples(profiler)
     in_span("checkout", burn_checkout)
     first = profiler.stop()
     profiler.start()
+    wait_for_samples(profiler)
     for _ in range(5):
         in_span("later", burn_later)
     tell(results=[first, profiler.stop()])
@@ -133,24 +152,30 @@ def again(output: str) -> None:
 def late(output: str) -> None:
     with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
         set_provider()
+        wait_for_samples(profiler)
         profiler.flush()  # looks for a provider, as every tick does
         in_span("checkout", burn_checkout)
 
 
 def unstopped(output: str) -> None:
-    otelprof.Profiler(output=output).start()
+    profiler = otelprof.Profiler(output=output)
+    profiler.start()
+    wait_for_samples(profiler)
     burn_later()
 
 
 def unstopped_with_provider(output: str) -> None:
     set_provider()
-    otelprof.Profiler(output=output).start()
+    profiler = otelprof.Profiler(output=output)
+    profiler.start()
+    wait_for_samples(profiler)
     in_span("checkout", burn_checkout)
 
 
 def directory(into: str) -> None:
     set_provider()
     with otelprof.Profiler(exporters="file", file_dir=into, flush_s=3600) as profiler:
+        wait_for_samples(profiler)
         in_span("checkout", burn_checkout)
         profiler.flush()
         burn_later()
