@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.shop.slowness import PLANTABLE_FUNCTIONS
+from examples.shop.slowness import CPU_S, PLANTABLE_FUNCTIONS
 from tests.support.demo import Demo, run_demo
 
 METHODS = {"/checkout": "POST"}
@@ -36,7 +36,8 @@ def test_the_table_names_what_was_planted(tmp_path: Path, kind: str, seed: int) 
     mean_ms = slowest.mean_ns / 1e6
     if kind == "cpu":
         assert mostly_in(demo, slowest.name).endswith(f".{function}"), f"{plant}\n{demo.output}"
-        assert slowest.cpu_ns > 0.5 * slowest.duration_ns, demo.output
+        # What is burnt is CPU time by the thread's own clock, however busy the machine is.
+        assert slowest.cpu_ns > 0.6 * CPU_S * 1e9 * slowest.count, demo.output
     elif kind == "lock":
         # Blocked on a thread: sampled there, but without CPU time.
         assert slowest.wall_ns > 0.5 * slowest.duration_ns, demo.output
@@ -57,7 +58,8 @@ def test_without_a_plant_the_table_names_the_known_slowness(tmp_path: Path) -> N
     assert demo.table()[0].name == "GET /report"
     assert mostly_in(demo, "GET /report") == "examples.shop.business.rank_customers"
     report = demo.span("GET /report")
-    assert report.cpu_ns > 0.7 * report.duration_ns
+    requests = [span for span in demo.table() if "/" in span.name]
+    assert report.cpu_ns > 0.6 * sum(span.cpu_ns for span in requests)
     quote = demo.span("GET /quote")
     assert quote.waiting_ns > 0.5 * quote.duration_ns
     for name in demo.output, demo.errors:
