@@ -70,7 +70,7 @@ class HttpExporter:
         self._requests = requests
         self._settings = settings
         self._root_links = root_links
-        self._session = requests.Session()
+        self._session = self._new_session()
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
         """POST one request."""
@@ -111,7 +111,13 @@ class HttpExporter:
     def after_fork(self) -> None:
         """Leave the parent's connections alone."""
         _inherited.append(self._session)
-        self._session = self._requests.Session()
+        self._session = self._new_session()
+
+    def _new_session(self) -> Any:  # noqa: ANN401 - requests is imported late
+        session = self._requests.Session()
+        # Else `requests` would put what ~/.netrc has for the host in the place of a configured header.
+        session.auth = lambda request: request
+        return session
 
     def _answer(self, response: Any, timeout_s: float) -> bytes:  # noqa: ANN401 - requests is imported late
         """The beginning of the answer; what does not come in time or comes broken is left out."""

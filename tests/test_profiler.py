@@ -133,6 +133,11 @@ class TestEnding:
         function = "burn_later" if way == "unstopped" else "burn_checkout"
         assert function in read(tmp_path / "out.pb.gz").labels()
 
+    def test_a_program_that_is_over_at_once_says_nothing(self, tmp_path: Path) -> None:
+        command = [sys.executable, target("profiled.py"), "brief", "out.pb.gz"]
+        finished = run_together(dict.fromkeys(("a", "b", "c", "d"), command), tmp_path)
+        assert [(each.code, each.said) for each in finished.values()] == [(0, [])] * 4
+
     @pytest.mark.parametrize("network", ["refusing", "silent"])
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_with_nobody_listening_it_is_over_in_time(

@@ -5,11 +5,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import (
-    ExportProfilesServiceRequest,
-)
 
 from otelprof.config import Config, OtlpProtocol, OtlpSettings
 from otelprof.errors import ExporterError
@@ -85,40 +83,14 @@ def grpc_answer_to(*script: GrpcReply) -> Outcome:
         return export_to(receiver.endpoint, "grpc")
 
 
-def sums_of(message: ExportProfilesServiceRequest) -> dict[str, int]:
-    """The sum of the values of each profile, by its value type."""
-    strings = message.dictionary.string_table
-    return {
-        strings[profile.sample_type.type_strindex]: sum(
-            value for sample in profile.samples for value in sample.values
-        )
-        for resource_profiles in message.resource_profiles
-        for scope in resource_profiles.scope_profiles
-        for profile in scope.profiles
-    }
-
-
-def links_of(message: ExportProfilesServiceRequest) -> set[tuple[bytes, bytes]]:
-    """Trace id and span id of every linked sample."""
-    table = message.dictionary.link_table
-    return {
-        (table[sample.link_index].trace_id, table[sample.link_index].span_id)
-        for resource_profiles in message.resource_profiles
-        for scope in resource_profiles.scope_profiles
-        for profile in scope.profiles
-        for sample in profile.samples
-        if sample.link_index
-    }
-
-
 @both_protocols
 class TestBothProtocols:
     def test_what_arrives_is_what_left(self, protocol: OtlpProtocol) -> None:
         with receiver_of(protocol) as receiver:
             assert export_to(receiver.endpoint, protocol) == DELIVERED
             (arrived,) = receiver.wait_for(1)
-        assert sums_of(arrived.message) == {"samples": 7, "wall": 130_000_000}
-        assert links_of(arrived.message) == {
+        assert arrived.sums() == {"samples": 7, "wall": 130_000_000}
+        assert arrived.links() == {
             (link.trace_id, link.span_id) for link in (SPAN, OTHER_SPAN, ROOTLESS_SPAN)
         }
         (resource_profiles,) = arrived.message.resource_profiles
@@ -132,8 +104,8 @@ class TestBothProtocols:
             with exporting(settings, span_id="root") as exporter:
                 assert exporter.export(BATCH, timeout_s=TIMEOUT_S) == DELIVERED
             (arrived,) = receiver.wait_for(1)
-        assert (TRACE_ID, ROOT_SPAN_ID) in links_of(arrived.message)
-        assert (TRACE_ID, SPAN.span_id) not in links_of(arrived.message)
+        assert (TRACE_ID, ROOT_SPAN_ID) in arrived.links()
+        assert (TRACE_ID, SPAN.span_id) not in arrived.links()
 
     def test_headers_and_user_agent(self, protocol: OtlpProtocol) -> None:
         headers = (("authorization", "Bearer 6d 73"), ("x-scope-orgid", "tenant"))
@@ -164,7 +136,7 @@ class TestBothProtocols:
             with exporting(settings) as exporter:
                 assert exporter.export(BATCH, timeout_s=TIMEOUT_S) == DELIVERED
             (arrived,) = receiver.wait_for(1)
-        assert sums_of(arrived.message) == {"samples": 7, "wall": 130_000_000}
+        assert arrived.sums() == {"samples": 7, "wall": 130_000_000}
         if protocol != "grpc":  # grpcio shows a server no encoding
             expected = None if compression == "none" else "gzip"
             assert arrived.headers.get("content-encoding") == expected
@@ -240,6 +212,21 @@ class TestHttp:
             (arrived,) = receiver.wait_for(1)
         assert arrived.path == "/v1development/profiles"
         assert arrived.headers["content-type"] == "application/x-protobuf"
+
+    def test_the_authorization_that_is_sent_is_the_configured_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not what ~/.netrc has for this host, which `requests` would put in its place."""
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login bob password secret\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        token = (("authorization", "Bearer 6d73"),)
+        with http_receiver() as receiver:
+            settings = OtlpSettings("http/protobuf", receiver.endpoint, headers=token)
+            with exporting(settings) as exporter:
+                exporter.export(BATCH, timeout_s=TIMEOUT_S)
+            (arrived,) = receiver.wait_for(1)
+        assert arrived.headers["authorization"] == "Bearer 6d73"
 
     @pytest.mark.parametrize("status", [429, 502, 503, 504])
     def test_busy_is_retried(self, status: int) -> None:

@@ -1,6 +1,9 @@
 """Under `opentelemetry-instrument`: profiles come by themselves, and nothing stops the application."""
 
 import logging
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +142,30 @@ def test_the_folders_behind_the_links_say_what_to_import(folder: str) -> None:
     assert finished.code == 1
     assert finished.said[-1].startswith("ImportError: ")
     assert f"otelprof.{folder}" in finished.said[-1]
+
+
+def test_an_unhandled_keyboard_interrupt_ends_the_program_as_without_us(tmp_path: Path) -> None:
+    """Importing at exit would make CPython forget it, and the exit code change from 130 to 1."""
+    script = tmp_path / "interrupted.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "time.sleep(2.5)\n"  # exporters are imported in the first second
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(10)\n",
+    )
+    program = Path(sys.executable).with_name("opentelemetry-instrument")
+    finished = subprocess.run(
+        [program, sys.executable, script],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            **{f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")},
+            "OTELPROF_OUTPUT": "out.pb.gz",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.returncode == -signal.SIGINT, finished.stderr
+    assert (tmp_path / "out.pb.gz").exists()

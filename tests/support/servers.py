@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
     ExportProfilesServiceRequest,
     ExportProfilesServiceResponse,
 )
+from opentelemetry.proto.profiles.v1development.profiles_pb2 import Profile
 
 _SERVICE = "opentelemetry.proto.collector.profiles.v1development.ProfilesService"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
@@ -41,6 +42,31 @@ class Arrived:
     headers: dict[str, str]
     message: ExportProfilesServiceRequest
     connection: str
+
+    def profiles(self) -> list[Profile]:
+        """The profiles of all resources."""
+        return [
+            profile
+            for resource_profiles in self.message.resource_profiles
+            for scope in resource_profiles.scope_profiles
+            for profile in scope.profiles
+        ]
+
+    def sums(self) -> dict[str, int]:
+        """The sum of the values of each profile, by its value type."""
+        strings = self.message.dictionary.string_table
+        return {
+            strings[profile.sample_type.type_strindex]: sum(
+                value for sample in profile.samples for value in sample.values
+            )
+            for profile in self.profiles()
+        }
+
+    def links(self) -> set[tuple[bytes, bytes]]:
+        """Trace id and span id of every linked sample."""
+        table = self.message.dictionary.link_table
+        rows = {sample.link_index for profile in self.profiles() for sample in profile.samples}
+        return {(table[row].trace_id, table[row].span_id) for row in rows if row}
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,10 @@ def late(output: str) -> None:
         in_span("checkout", burn_checkout)
 
 
+def brief(output: str) -> None:
+    otelprof.Profiler(output=output).start()
+
+
 def unstopped(output: str) -> None:
     profiler = otelprof.Profiler(output=output)
     profiler.start()
@@ -197,6 +201,7 @@ WAYS: tuple[Callable[..., None], ...] = (
     elsewhere,
     again,
     late,
+    brief,
     unstopped,
     unstopped_with_provider,
     directory,
