@@ -94,7 +94,10 @@ class GilWaiters:
             door.acquire()
 
         waiter = OwnThread("gil-probe", wait_at_door)
-        waiter.start()
+        try:
+            waiter.start()
+        except RuntimeError:
+            return None  # the program is at its end, where Python starts no thread
         ready.wait(1.0)
         native_id = waiter.native_id or 0
         try:

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
@@ -131,7 +132,8 @@ class StackCollector:
     def _run(self, running: threading.Lock) -> None:
         """Sample until `running` is free."""
         # Beside the sampling: it takes a while where others compute.
-        OwnThread("learner", self._sampler.learn).start()
+        with suppress(RuntimeError):  # at the program's end Python starts no thread
+            OwnThread("learner", self._sampler.learn).start()
         due_ns = self._clock.monotonic_ns()
         started_cpu_ns = time.thread_time_ns()
         while True:
