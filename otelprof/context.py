@@ -58,10 +58,8 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
-_NOT_A_JOB: Final = Unknown()
-_MAX_NESTING = (
-    16  # contexts entered inside of each other, of which the outermost are forgotten first
-)
+# Contexts entered inside of each other; of more, the outermost are forgotten.
+_MAX_NESTING = 16
 
 SpanIds = tuple[int, int, int]
 """Trace id, span id, and the span id of the local root, 0 if that is unknown."""
@@ -151,6 +149,8 @@ class SpanReader:
     def give_up(self) -> None:
         """Label nothing any more: an attach was missed, so what is known may be wrong."""
         self._var = None
+        if self._recording is not None:
+            self._recording.is_active = False
         _log.exception("spans are not seen any more")
 
     def after_fork(self) -> None:
@@ -228,33 +228,29 @@ class SpanReader:
     def _span_of_thread(
         self, record: _ThreadRecord, top: FrameType, place: Place
     ) -> Span | Unknown | None:
+        is_shared = False
         for seen in reversed(record.entered):
             context = seen.entered()
             if context is None or (place == "callback" and not seen.in_loop):
                 continue
+            if seen.attached:
+                return self._span_in(context)
             # With nothing attached by this thread any more, somebody else may be the one who is inside.
-            return (
-                self._span_in(context) if seen.attached else self._span_of_job(top, place, UNKNOWN)
-            )
-        job = self._span_of_job(top, place, _NOT_A_JOB)
-        if job is not _NOT_A_JOB:
-            return job
-        if place == "callback" or record.has_greenlets or "gevent" in sys.modules:
-            return UNKNOWN
-        if place == "thread" and _may_run_callback(record, top):
+            is_shared = True
+            break
+        job = context_of_job(top) if place == "job" else None
+        if job is not None and is_entered(job):
+            return self._span_in(job)
+        if (
+            is_shared
+            or place == "callback"
+            or record.has_greenlets
+            or "gevent" in sys.modules
+            or (place == "thread" and _may_run_callback(record, top))
+        ):
             return UNKNOWN
         base = None if record.base is None else record.base.context()
         return None if base is None else self._span_in(base)
-
-    def _span_of_job(
-        self, top: FrameType, place: Place, otherwise: Unknown
-    ) -> Span | Unknown | None:
-        """The span of a thread pool's job that brought its Context and is inside it."""
-        if place == "job":
-            context = context_of_job(top)
-            if context is not None and is_entered(context):
-                return self._span_in(context)
-        return otherwise
 
     def _running_task(
         self,

@@ -30,7 +30,7 @@ class ValueType(NamedTuple):
 COUNT = "count"
 NANOSECONDS = "nanoseconds"
 
-# What the profiles of a kind measure (docs/design: kinds and values). The first counts, the second weighs.
+# What the profiles of a kind measure (docs/formats.md). The first counts, the second weighs.
 KINDS = {
     "cpu": (ValueType("samples", COUNT), ValueType("cpu", NANOSECONDS)),
     "wall": (ValueType("samples", COUNT), ValueType("wall", NANOSECONDS)),

@@ -751,6 +751,19 @@ def test_a_runtime_context_without_a_context_var_switches_labels_off_with_one_wa
     assert other.span_ids(threading.get_ident(), sys._getframe(), "thread") is UNKNOWN
 
 
+def test_an_attach_that_cannot_be_noted_is_said_once_and_ends_all_labels(
+    reader: SpanReader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("not noted")
+
+    monkeypatch.setattr(reader, "note_attach", broken)
+    for _ in range(3):
+        with TRACER.start_as_current_span("s"):
+            assert reader.span_ids(threading.get_ident(), sys._getframe(), "thread") is UNKNOWN
+    assert [record.message for record in caplog.records] == ["spans are not seen any more"]
+
+
 def test_uninstall_gives_the_runtime_context_back() -> None:
     before = otel_context._RUNTIME_CONTEXT
     reader = SpanReader(lambda _: 0)

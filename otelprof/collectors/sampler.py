@@ -96,9 +96,8 @@ class Sampler:
         self._last_pass_ns = 0
         # CPU time of the process since `begin` must be that of its threads: what is missing was used by
         # threads that ended before they were sampled again, or that Python does not know.
-        self._own_clocks: dict[
-            int, tuple[int, int]
-        ] = {}  # of our threads: clock, what it showed first
+        # Of our own threads, by ident: the clock, and what it showed at `begin`.
+        self._own_clocks: dict[int, tuple[int, int]] = {}
         self._process_ns = 0
         self._accounted_ns = 0
         self._unseen_ns = 0
@@ -121,6 +120,7 @@ class Sampler:
         self._update_threads(_all_frames(), window, now_ns)
         for thread in self._threads.values():
             thread.counted_cpu_ns = thread.cpu_ns() or 0
+        self._own_clocks = {i: (c, cpu_ns(c) or 0) for i, (c, _) in self._own_clocks.items()}
 
     def take_pass(self, window: Window, now_ns: int) -> None:
         """Sample every thread once, fewer if the pass gets long: those are first in the next one.
@@ -253,8 +253,7 @@ class Sampler:
             thread = known.get(ident)
             if isinstance(thread, OwnThread):
                 if thread.native_id is not None:
-                    clock = clock_id(thread.native_id)
-                    self._own_clocks[ident] = (clock, 0)
+                    self._own_clocks[ident] = (clock_id(thread.native_id), 0)
                 continue
             native_id = getattr(thread, "native_id", None)
             if ident == threading.get_ident():

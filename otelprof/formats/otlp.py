@@ -25,6 +25,7 @@ from opentelemetry.proto.profiles.v1development import profiles_pb2 as pb
 from otelprof.builder import ProfileBuilder
 from otelprof.errors import FormatError
 from otelprof.formats.text import encodable
+from otelprof.formats.validity import checked
 from otelprof.model import (
     KINDS,
     UNKNOWN_PRODUCER,
@@ -99,11 +100,7 @@ def decode(blob: bytes) -> list[Profile]:
         raise
     except (DecodeError, ValueError) as error:
         raise FormatError(f"OTLP: {error}") from error
-    for profile in profiles:
-        problem = profile.problem()
-        if problem is not None:
-            raise FormatError(f"OTLP: {problem}")
-    return profiles
+    return checked("OTLP", profiles)
 
 
 def _exported_columns(profile: Profile) -> list[int]:

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 from otelprof.builder import ProfileBuilder
 from otelprof.errors import FormatError
 from otelprof.formats import pprof_pb2 as pb
+from otelprof.formats.validity import checked
 from otelprof.model import (
     KINDS,
     NO_LINK,
@@ -49,11 +50,7 @@ def decode(blob: bytes, *, max_bytes: int = MAX_BYTES) -> list[Profile]:
         raise FormatError("pprof: not a pprof profile") from error
     except ValueError as error:
         raise FormatError(f"pprof: {error}") from error
-    for profile in profiles:
-        problem = profile.problem()
-        if problem is not None:
-            raise FormatError(f"pprof: {problem}")
-    return profiles
+    return checked("pprof", profiles)
 
 
 def _inflated(blob: bytes, max_bytes: int) -> bytes:

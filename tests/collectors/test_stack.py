@@ -285,6 +285,35 @@ def test_cpu_of_threads_that_ended_is_not_lost() -> None:
     assert function_ns(cpu, "(threads that ended, or are not Python's)") > 0
 
 
+def test_what_our_threads_used_before_the_beginning_hides_nothing() -> None:
+    def compute(cpu_ns: int) -> None:
+        begin = time.thread_time_ns()
+        while time.thread_time_ns() - begin < cpu_ns:
+            sum(range(1_000))
+
+    done, gate = threading.Event(), threading.Lock()
+    gate.acquire()
+
+    def ours() -> None:
+        compute(60_000_000)
+        done.set()
+        _wait_for(gate)
+
+    worker = OwnThread("test", ours)
+    worker.start()
+    assert done.wait(TIMEOUT_S)
+    sampler, window = Sampler(NoSpans()), Window(0, 0)
+    sampler.begin(window, time.monotonic_ns())
+    theirs = threading.Thread(target=compute, args=(30_000_000,))
+    theirs.start()
+    theirs.join(TIMEOUT_S)
+    sampler.add_unseen(window)
+    gate.release()
+    worker.join(TIMEOUT_S)
+    profiles, _ = window.profiles(("cpu",), 1, 10_000_000, 0)
+    assert sum(profiles[0].column("cpu")) >= 30_000_000
+
+
 class Held:
     """Something that a function of the application has in a local variable."""
 
