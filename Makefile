@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+NATIVE := $(wildcard otelprof/_native/*.c otelprof/_native/*.h)
 
-.PHONY: demo test check format backends proto bench clean
+.PHONY: demo test check format backends proto bench pythons test-core sanitize clean
 
-demo: $(VENV)/ready
+demo: $(VENV)/core
 	$(PY) -m examples.demo
 
-test: $(VENV)/ready
+test: $(VENV)/core
 	$(PY) -m pytest -q $(ARGS)
 
 check: $(VENV)/ready
@@ -26,8 +27,23 @@ format: $(VENV)/ready
 backends: $(VENV)/ready
 	$(PY) -m tests.e2e.backends
 
-bench: $(VENV)/ready
+bench: $(VENV)/core
 	$(PY) -m benchmarks.sampler $(ARGS)
+
+# Debian's newest 3.13, 3.14 and 3.15, in a directory of their own outside the tree. Needs root; minutes, once.
+pythons:
+	tests/pythons/sid make
+
+# The core's tests with the wheel of each of these Pythons; a name such as sid3.15 is one of `make pythons`.
+PYTHONS ?= 3.11 3.12 3.13 sid3.13 sid3.14 sid3.15
+NATIVE_TESTS ?= tests/native tests/collectors
+test-core:
+	tests/pythons/test "$(PYTHONS)" $(NATIVE_TESTS) $(ARGS)
+
+# The core's own tests with the address and undefined-behaviour sanitizers in it.
+SANITIZED ?= 3.11
+sanitize:
+	OTELPROF_SANITIZE=address,undefined tests/pythons/test "$(SANITIZED)" tests/native $(ARGS)
 
 # Its own environment: the oldest protoc whose output our oldest protobuf can load.
 proto:
@@ -42,5 +58,11 @@ $(VENV)/ready: pyproject.toml setup.py
 	$(PY) -m pip install -q -e ".[dev]"
 	touch $@
 
+# Apart from what is installed, so that an edit of C costs only the compilation.
+$(VENV)/core: $(VENV)/ready $(NATIVE)
+	rm -f otelprof/_core*.so
+	OTELPROF_WERROR=1 $(PY) setup.py -q build_ext --inplace
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-proto build dist demo-out *.egg-info
+	rm -rf $(VENV) .venv-proto .venv-pythons build dist demo-out *.egg-info otelprof/_core*.so

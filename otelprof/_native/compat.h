@@ -1,0 +1,379 @@
+/* compat.h -- CPython's layouts: the only file that knows versions.
+ *
+ * Everything that is read from foreign memory is copied first; the functions here take such a copy apart.
+ * Fields are found by `offsetof` in the headers of the minor version that the module is compiled for. What
+ * moves inside a minor series is not used, and what must not move is proved at start (selftest.c).
+ *
+ *   _tick      in the sampler's loop; no malloc, no locks, no Python
+ *   (none)     with an attached thread state, as any CPython API
+ */
+#ifndef OP_COMPAT_H
+#define OP_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
+#endif
+
+#pragma GCC diagnostic push /* CPython's headers are not ours to mend */
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wcast-qual"
+#include <Python.h>
+#include "internal/pycore_runtime.h"
+#include "internal/pycore_interp.h"
+#include "internal/pycore_frame.h"
+#include "internal/pycore_context.h"
+#include "internal/pycore_hamt.h"
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_interpframe_structs.h"
+#include "internal/pycore_stackref.h"
+#endif
+#pragma GCC diagnostic pop
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x03100000
+#error "the layouts of this CPython are not known: 3.11 to 3.15 are"
+#endif
+#ifdef Py_GIL_DISABLED
+#error "free-threaded CPython is not known to the core"
+#endif
+
+/* ---- thread states ---- */
+
+/* As much of a PyThreadState as is copied. */
+#define OP_THREAD_BYTES (offsetof(PyThreadState, datastack_limit) + sizeof(void *))
+
+typedef struct {
+    uintptr_t next;
+    uint64_t id;    /* unique in its interpreter, so it tells a reused address */
+    uint64_t ident; /* `threading.get_ident()` */
+    uint32_t native_id;
+    uintptr_t context;
+    uint64_t context_ver; /* changes when a Context is entered or left */
+    uintptr_t link;       /* where the innermost frame hangs: see op_thread_has_cframe */
+    uintptr_t chunk;      /* top chunk of the data stack */
+    uintptr_t chunk_top;  /* its first free byte */
+    uintptr_t root;       /* the frame that ends every walk; 0: a walk ends at `previous == NULL` */
+    bool holds_gil;       /* only where op_thread_knows_gil */
+} op_thread_view;
+
+/* 3.11 and 3.12 keep the innermost frame in a `_PyCFrame` on the C stack, so there is one more hop. */
+#if PY_VERSION_HEX < 0x030D0000
+#define OP_THREAD_HAS_CFRAME 1
+#define OP_CFRAME_BYTES sizeof(_PyCFrame)
+#else
+#define OP_THREAD_HAS_CFRAME 0
+#define OP_CFRAME_BYTES 8
+#endif
+
+static inline uintptr_t
+op_cframe_top_tick(const void *copy)
+{
+#if OP_THREAD_HAS_CFRAME
+    _PyCFrame cframe;
+    memcpy(&cframe, copy, sizeof cframe);
+    return (uintptr_t)cframe.current_frame;
+#else
+    (void)copy;
+    return 0;
+#endif
+}
+
+static inline void
+op_thread_parse_tick(const void *copy, op_thread_view *out)
+{
+    /* Not a whole PyThreadState: only fields below OP_THREAD_BYTES may be looked at. */
+    const PyThreadState *ts = (const PyThreadState *)copy;
+    out->next = (uintptr_t)ts->next;
+    out->id = ts->id;
+    out->ident = (uint64_t)ts->thread_id;
+    out->native_id = (uint32_t)ts->native_thread_id;
+    out->context = (uintptr_t)ts->context;
+    out->context_ver = ts->context_ver;
+    out->chunk = (uintptr_t)ts->datastack_chunk;
+    out->chunk_top = (uintptr_t)ts->datastack_top;
+#if OP_THREAD_HAS_CFRAME
+    out->link = (uintptr_t)ts->cframe;
+#else
+    out->link = (uintptr_t)ts->current_frame;
+#endif
+#if PY_VERSION_HEX >= 0x030F0000 /* gh-140643: the base frame is embedded in the thread state */
+    out->root = (uintptr_t)ts->base_frame;
+#else
+    out->root = 0;
+#endif
+#if PY_VERSION_HEX >= 0x030E0000
+    out->holds_gil = ts->holds_gil != 0;
+#elif PY_VERSION_HEX >= 0x030D0000
+    out->holds_gil = ts->_status.holds_gil != 0;
+#else
+    out->holds_gil = false;
+#endif
+}
+
+/* Before 3.13 a thread state does not say that it holds the GIL; the GIL says who does. It lies in static
+ * memory, so it may be read in place. */
+static inline bool
+op_thread_holds_gil_tick(const op_thread_view *thread, uintptr_t address)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)address;
+    return thread->holds_gil;
+#else
+    (void)thread;
+#if PY_VERSION_HEX >= 0x030C0000
+    const struct _gil_runtime_state *gil = &_PyRuntime._main_interpreter._gil;
+#else
+    const struct _gil_runtime_state *gil = &_PyRuntime.ceval.gil;
+#endif
+    return _Py_atomic_load_relaxed(&gil->locked) == 1
+           && (uintptr_t)_Py_atomic_load_relaxed(&gil->last_holder) == address;
+#endif
+}
+
+/* Where the newest thread state of the main interpreter hangs. */
+static inline uintptr_t
+op_threads_head_address(void)
+{
+    PyInterpreterState *interp = PyInterpreterState_Main();
+#if PY_VERSION_HEX >= 0x030D0000
+    return (uintptr_t)interp + (uintptr_t)_PyRuntime.debug_offsets.interpreter_state.threads_head;
+#else
+    return (uintptr_t)&interp->threads.head;
+#endif
+}
+
+/* Whether the interpreter is being torn down. Needs no thread state. */
+static inline bool
+op_is_finalizing_tick(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing() != 0;
+#else
+    return _Py_IsFinalizing() != 0;
+#endif
+}
+
+/* ---- frames and their data stack ---- */
+
+#define OP_FRAME_BYTES offsetof(_PyInterpreterFrame, localsplus)
+#define OP_CHUNK_HEADER_BYTES offsetof(_PyStackChunk, data)
+
+typedef struct {
+    uintptr_t code; /* 0: a popped frame */
+    uintptr_t previous;
+    uintptr_t ip; /* of the instruction that runs, or of the unit before the next one: as `f_lasti` wants */
+    uint8_t owner;
+    bool may_be_leaf; /* false: it cannot be running now, so it was popped, or is not begun */
+} op_frame_view;
+
+enum { OP_OWNER_GENERATOR = 1, OP_OWNER_SHIM = 3 };
+/* Owners from 3 on are no Python code: entries from C (3.12: CSTACK; 3.14: INTERPRETER). The name
+ * FRAME_OWNED_BY_CSTACK is gone from 3.15, hence the number. */
+_Static_assert((int)FRAME_OWNED_BY_GENERATOR == (int)OP_OWNER_GENERATOR, "owner of generators' frames");
+
+static inline void
+op_frame_parse_tick(const void *copy, op_frame_view *out)
+{
+    const _PyInterpreterFrame *frame = (const _PyInterpreterFrame *)copy;
+#if PY_VERSION_HEX >= 0x030E0000
+    out->code = (uintptr_t)frame->f_executable.bits & ~(uintptr_t)3; /* stackref tags; masked 0 is NULL */
+#elif PY_VERSION_HEX >= 0x030D0000
+    out->code = (uintptr_t)frame->f_executable;
+#else
+    out->code = (uintptr_t)frame->f_code;
+#endif
+    out->previous = (uintptr_t)frame->previous;
+#if PY_VERSION_HEX >= 0x030D0000
+    out->ip = (uintptr_t)frame->instr_ptr;
+#else
+    out->ip = (uintptr_t)frame->prev_instr;
+#endif
+    out->owner = (uint8_t)frame->owner;
+#if PY_VERSION_HEX >= 0x030E0000 /* its code object is cleared when it is popped */
+    out->may_be_leaf = out->code != 0;
+#else /* while it runs its stack pointer is the interpreter's own affair (ceval.c, SET_LOCALS_FROM_FRAME) */
+    out->may_be_leaf = frame->stacktop == -1;
+#endif
+}
+
+/* Whether the chain of frames ends rightly at the outermost one that was read: `last` is its address. */
+static inline bool
+op_frame_is_root_tick(const op_frame_view *frame, uintptr_t last, const op_thread_view *thread)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    (void)frame;
+    return last == thread->root;
+#elif PY_VERSION_HEX >= 0x030C0000
+    (void)last;
+    (void)thread;
+    return frame->owner >= OP_OWNER_SHIM && frame->previous == 0;
+#else
+    (void)last;
+    (void)thread;
+    return frame->previous == 0 && frame->owner != OP_OWNER_GENERATOR;
+#endif
+}
+
+static inline uintptr_t
+op_chunk_previous_tick(const void *copy)
+{
+    return (uintptr_t)((const _PyStackChunk *)copy)->previous;
+}
+
+static inline size_t
+op_chunk_bytes_tick(const void *copy)
+{
+    return ((const _PyStackChunk *)copy)->size;
+}
+
+/* Bytes of an older chunk that are in use, its header included; of the top chunk, `datastack_top` tells. */
+static inline size_t
+op_chunk_used_tick(const void *copy)
+{
+    const _PyStackChunk *chunk = (const _PyStackChunk *)copy;
+    size_t slots = chunk->top;
+    size_t most = chunk->size / sizeof(void *);
+    return OP_CHUNK_HEADER_BYTES + sizeof(void *) * (slots < most ? slots : most);
+}
+
+/* ---- code objects ---- */
+
+#define OP_CODE_BYTES offsetof(PyCodeObject, co_code_adaptive)
+
+typedef struct {
+    uintptr_t type;
+    uintptr_t filename, qualname, linetable;
+    int32_t first_line;
+    uint32_t first_traceable_bytes;
+    uint32_t instruction_bytes;
+} op_code_view;
+
+static inline bool
+op_code_parse_tick(const void *copy, op_code_view *out)
+{
+    const PyCodeObject *code = (const PyCodeObject *)copy;
+    const Py_ssize_t units = code->ob_base.ob_size;
+    out->type = (uintptr_t)code->ob_base.ob_base.ob_type;
+    out->filename = (uintptr_t)code->co_filename;
+    out->qualname = (uintptr_t)code->co_qualname;
+    out->linetable = (uintptr_t)code->co_linetable;
+    out->first_line = code->co_firstlineno;
+    if (units <= 0 || units > INT32_MAX / 4 || code->_co_firsttraceable < 0
+        || code->_co_firsttraceable > units) {
+        return false;
+    }
+    out->first_traceable_bytes = (uint32_t)code->_co_firsttraceable * 2u;
+    out->instruction_bytes = (uint32_t)units * 2u;
+    return true;
+}
+
+/* ---- text and bytes ---- */
+
+typedef struct {
+    uintptr_t data; /* address of the first character */
+    size_t length;  /* characters */
+    unsigned kind;  /* bytes of a character: 1, 2 or 4 */
+} op_text_view;
+
+#define OP_TEXT_BYTES sizeof(PyASCIIObject)
+
+/* Take apart a copy of the str object that lies at `address`; false if that is none that code objects have. */
+static inline bool
+op_text_parse_tick(const void *copy, uintptr_t address, op_text_view *out)
+{
+    const PyASCIIObject *text = (const PyASCIIObject *)copy;
+    const unsigned kind = text->state.kind;
+    if (text->ob_base.ob_type != &PyUnicode_Type || !text->state.compact || text->length < 0
+        || (kind != 1 && kind != 2 && kind != 4)) {
+        return false;
+    }
+    out->data = address + (text->state.ascii ? sizeof(PyASCIIObject) : sizeof(PyCompactUnicodeObject));
+    out->length = (size_t)text->length;
+    out->kind = kind;
+    return true;
+}
+
+#define OP_BYTES_HEADER offsetof(PyBytesObject, ob_sval)
+
+static inline bool
+op_bytes_parse_tick(const void *copy, size_t *length)
+{
+    const PyBytesObject *bytes = (const PyBytesObject *)copy;
+    if (bytes->ob_base.ob_base.ob_type != &PyBytes_Type || bytes->ob_base.ob_size < 0) {
+        return false;
+    }
+    *length = (size_t)bytes->ob_base.ob_size;
+    return true;
+}
+
+/* ---- contexts ---- */
+
+/* 3.11 keeps the nodes of its trie in hamt.c; their shape is that of the later headers (hamt.c, same names). */
+typedef struct {
+    PyObject_VAR_HEAD
+    uint32_t bitmap;
+    PyObject *array[1];
+} op_bitmap_node;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *array[32];
+    Py_ssize_t count;
+} op_array_node;
+
+typedef struct {
+    PyObject_VAR_HEAD
+    int32_t hash;
+    PyObject *array[1];
+} op_collision_node;
+
+/* The hash under which a ContextVar is found (hamt.c, hamt_hash). */
+static inline uint32_t
+op_var_hash(PyObject *var)
+{
+    const Py_hash_t hash = ((PyContextVar *)var)->var_hash;
+    const uint32_t folded = (uint32_t)((uint64_t)hash & 0xffffffffu) ^ (uint32_t)((uint64_t)hash >> 32);
+    return folded == 0xffffffffu ? 0xfffffffeu : folded;
+}
+
+/* Have two variables of ours collide, to learn the type of the node that this makes. */
+static inline void
+op_var_copy_hash(PyObject *to, PyObject *from)
+{
+    ((PyContextVar *)to)->var_hash = ((PyContextVar *)from)->var_hash;
+}
+
+#define OP_CONTEXT_BYTES (offsetof(PyContext, ctx_vars) + sizeof(void *))
+#define OP_HAMT_BYTES (offsetof(PyHamtObject, h_root) + sizeof(void *))
+
+static inline uintptr_t
+op_context_vars_tick(const void *copy)
+{
+    return (uintptr_t)((const PyContext *)copy)->ctx_vars;
+}
+
+static inline uintptr_t
+op_hamt_root_tick(const void *copy)
+{
+    return (uintptr_t)((const PyHamtObject *)copy)->h_root;
+}
+
+/* ---- how code objects die ---- */
+
+/* From 3.12 the interpreter tells (gh-91054); before, the type's `tp_dealloc` is ours to wrap. */
+#define OP_HAS_CODE_WATCHER (PY_VERSION_HEX >= 0x030C0000)
+
+/* Lines of code that runs in machine code made by CPython's own JIT are approximate (3.13 on). */
+#define OP_MAY_HAVE_JIT (PY_VERSION_HEX >= 0x030D0000)
+
+#endif

@@ -1,0 +1,76 @@
+/* label.h -- which span is current: the ids, and where a thread's context keeps them.
+ *
+ * OpenTelemetry's ContextVar holds an `op_label_object` while a span of this process is current
+ * (context.c puts it there). The sampler finds it from `tstate->context`, through CPython's hash array
+ * mapped trie, without the GIL and without a reference: every object on the way is copied first and believed
+ * only if its type and its own address are in it.
+ *
+ *   _tick      in the sampler's loop; no malloc, no locks, no Python
+ *   (none)     with an attached thread state, as any CPython API
+ */
+#ifndef OP_LABEL_H
+#define OP_LABEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "read.h"
+
+#define OP_LABEL_SAMPLED 1u /* the span's sampled flag */
+#define OP_LABEL_NO_SPAN 2u /* no span of this process is current: what was attached holds none */
+
+/* Ids as in W3C: big endian. A local root of zeros is not known. A trace id of zeros without
+ * OP_LABEL_NO_SPAN: there is a span, but it did not tell its ids. */
+typedef struct {
+    uint8_t trace_id[16];
+    uint8_t span_id[8];
+    uint8_t local_root_span_id[8];
+    uint32_t flags; /* OP_LABEL_* */
+    uint32_t reserved;
+} op_label;
+
+_Static_assert(sizeof(op_label) == 40, "labels are compared and hashed as bytes");
+
+/* Bumped by every attach and detach, after it took effect, by whoever holds the GIL. Equal before and after
+ * reading a thread: no label of any thread has changed in between. */
+extern _Atomic uint64_t op_label_changes;
+
+/* ---- finding it from outside ---- */
+
+#define OP_LABEL_PIECES_MOST 24u
+
+/* Where the label of a thread was found: ranges of memory, in the order in which they lead to it. */
+typedef struct {
+    uintptr_t addresses[OP_LABEL_PIECES_MOST];
+    uint32_t bytes[OP_LABEL_PIECES_MOST];
+    uint32_t at[OP_LABEL_PIECES_MOST]; /* offsets of copies in the view */
+    uint32_t count;
+} op_label_path;
+
+/* What tells an object of one kind from a piece of memory that was one: types, and the ContextVar. */
+typedef struct {
+    uintptr_t var; /* 0: no labels are looked for */
+    uint32_t hash;
+    uintptr_t context_type, hamt_type, bitmap_type, array_type, collision_type, label_type;
+} op_label_env;
+
+typedef enum {
+    OP_LABEL_NONE,   /* no span of this process is current */
+    OP_LABEL_FOUND,
+    OP_LABEL_HIDDEN, /* something is attached that is no label of ours */
+    OP_LABEL_TORN,   /* what was read makes no sense: it changed meanwhile */
+} op_label_state;
+
+struct _object; /* PyObject, without its header */
+
+/* Learn the types. `var` may be NULL. False, with an exception, if contexts are not laid out as expected. */
+bool op_label_env_init(op_label_env *env, struct _object *var);
+
+/* Follow `context` (a PyContext's address, or 0) to the label. A piece that `known` predicts is taken from the
+ * copy in the view, another is read now, which clears `*is_predicted`. `found` is the way for the next time. */
+op_label_state op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context,
+                                  const op_label_path *known, op_label_path *found, bool *is_predicted,
+                                  op_label *label);
+
+#endif

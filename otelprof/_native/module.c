@@ -1,0 +1,47 @@
+/* module.c -- `otelprof._core`. The contract is _core.pyi. */
+#include "compat.h"
+
+#include "context.h"
+#include "sampler_type.h"
+#include "window.h"
+
+static int
+add_everything(PyObject *module)
+{
+    return PyModule_AddType(module, &op_label_type) < 0
+                   || PyModule_AddType(module, &op_runtime_context_type) < 0
+                   || PyModule_AddType(module, &op_sampler_type) < 0
+                   || PyModule_AddIntConstant(module, "COMPILED_FOR", PY_VERSION_HEX) < 0
+                   || PyModule_AddIntConstant(module, "NO_LABEL", OP_NO_LABEL) < 0
+                   || PyModule_AddIntConstant(module, "UNKNOWN_LABEL", OP_UNKNOWN_LABEL) < 0
+                   || PyModule_AddIntConstant(module, "FLAG_HELD_GIL", OP_FLAG_HELD_GIL) < 0
+                   || PyModule_AddIntConstant(module, "FLAG_ON_CPU", OP_FLAG_ON_CPU) < 0
+               ? -1
+               : 0;
+}
+
+static PyMethodDef functions[] = {
+    {"set_labels", (PyCFunction)(void (*)(void))op_set_labels, METH_VARARGS | METH_KEYWORDS,
+     "Whether `RuntimeContext.attach` makes labels."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* One phase and static state: the sampler reads static types from its own thread, and there is one main
+ * interpreter. A subinterpreter with a GIL of its own cannot import the module, which is as it should be. */
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "otelprof._core",
+    .m_doc = PyDoc_STR("The C core: a sampler without the GIL, and OpenTelemetry's context in C."),
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && add_everything(module) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
+}

@@ -1,0 +1,51 @@
+/* read.h -- copies of memory that may vanish while it is read.
+ *
+ * The kernel does the copying, so that an unmapped page is a short count and no SIGSEGV, and no signal
+ * handler is needed. Three ways, the first that works is taken:
+ *
+ *   memfd              pwritev() of the ranges into a shared mapping: one system call, cheapest by range
+ *   process_vm_readv   one call, but each range pins its pages; some sandboxes forbid it
+ *   proc_mem           one pread() of /proc/self/mem a range
+ *
+ *   _tick      in the sampler's loop; no malloc, no locks, no Python
+ *   _nogil     from C without an attached thread state; may block
+ */
+#ifndef OP_READ_H
+#define OP_READ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define OP_VIEW_BYTES ((size_t)1 << 20)    /* what one batch may copy */
+#define OP_SCRATCH_BYTES ((size_t)1 << 17) /* behind it, for single reads that must not overwrite a batch */
+
+typedef enum { OP_BACKEND_MEMFD, OP_BACKEND_VM_READV, OP_BACKEND_PROC_MEM, OP_BACKENDS } op_backend;
+
+extern const char *const op_backend_names[OP_BACKENDS];
+
+typedef struct {
+    op_backend backend;
+    int fd; /* -1: none */
+    pid_t pid;
+    uint8_t *view; /* OP_VIEW_BYTES + OP_SCRATCH_BYTES; NULL: closed */
+    uint64_t short_reads;
+} op_reader;
+
+/* Open the first back-end that works from `first` on, only that one if `only`. False, with errno, if none. */
+bool op_reader_open_nogil(op_reader *reader, op_backend first, bool only);
+
+/* Release what the reader holds; in a forked child too, where the mapping is the parent's as well. */
+void op_reader_close_nogil(op_reader *reader);
+
+/* Copy `count` ranges one after the other to `view + offset`. Returns how many bytes were copied, all of
+ * them or those before the first that cannot be read. Ranges whose address is no user address are not tried.
+ * All lengths must be multiples of 8, so that copies are aligned, or be the last. */
+size_t op_read_tick(op_reader *reader, const struct iovec *ranges, unsigned count, size_t offset);
+
+/* Copy one range to `view + offset`; false if not all of it can be read. */
+bool op_read_one_tick(op_reader *reader, uintptr_t address, size_t bytes, size_t offset);
+
+#endif

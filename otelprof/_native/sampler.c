@@ -1,0 +1,430 @@
+/* sampler.c -- see sampler.h. */
+#include "compat.h"
+
+#include "clock.h"
+#include "sampler.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#define STACK_BYTES ((size_t)256 << 10)
+#define JITTER_LOW 0.5 /* the time between two passes varies from so much of the period to 1.5 of it */
+#define THROTTLE_NS OP_NS_PER_S
+#define STRETCH_MOST 50u
+#define FORK_WAIT_NS 50000000 /* a fork waits so long for the end of a pass */
+
+/* All samplers of the process, for forks. `registry` is held to change the list, and throughout a fork. */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static op_sampler *samplers;
+
+/* ---- memory ---- */
+
+static size_t
+rounded(size_t bytes)
+{
+    return (bytes + 4095) & ~(size_t)4095;
+}
+
+static void
+lay_out(op_sampler *s)
+{
+    uint8_t *at = s->memory;
+    for (int i = 0; i < 2; i++) {
+        op_codes_init(&s->codes[i], at);
+        at += rounded(op_codes_memory_bytes());
+        op_window_init(&s->windows[i], at);
+        at += rounded(op_window_memory_bytes());
+    }
+    op_walker_init(&s->walker, at);
+    at += rounded(op_walker_memory_bytes());
+    s->addresses = (uintptr_t *)(void *)at;
+    s->places = (uint32_t *)(void *)(s->addresses + OP_DEPTH_MOST + 2);
+    at += rounded((OP_DEPTH_MOST + 2) * (sizeof(uintptr_t) + sizeof(uint32_t)));
+    s->records = (op_record *)(void *)at;
+}
+
+static size_t
+memory_bytes(void)
+{
+    return 2 * (rounded(op_codes_memory_bytes()) + rounded(op_window_memory_bytes()))
+           + rounded(op_walker_memory_bytes())
+           + rounded((OP_DEPTH_MOST + 2) * (sizeof(uintptr_t) + sizeof(uint32_t)))
+           + rounded(OP_RECORDS_MOST * sizeof(op_record));
+}
+
+/* Everything as it was after opening, but the reader. Also in a forked child, in its atfork handler. */
+static void
+empty(op_sampler *s)
+{
+    (void)madvise(s->memory, s->memory_bytes, MADV_DONTNEED); /* private and anonymous: zeros from now on */
+    for (int i = 0; i < 2; i++) {
+        op_codes_clear_tick(&s->codes[i]);
+        op_window_clear_tick(&s->windows[i], &s->codes[0], op_clock_monotonic_ns_tick());
+    }
+    s->active = 0;
+    s->serial = 1;
+    s->record_count = 0;
+    s->own_count = 0;
+    s->must_begin = true;
+    s->is_running = s->must_stop = false;
+    s->stretched_ns = s->period_ns;
+    s->counters = (op_counters){0};
+}
+
+static bool
+is_single_cpu(void)
+{
+    cpu_set_t cpus;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
+}
+
+static bool
+init_lock(op_sampler *s)
+{
+    pthread_condattr_t attributes;
+    int error = pthread_mutex_init(&s->lock, NULL);
+    if (error == 0 && (error = pthread_condattr_init(&attributes)) == 0) {
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        error = pthread_cond_init(&s->wake, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+    }
+    errno = error;
+    return error == 0;
+}
+
+bool
+op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
+{
+    s->memory_bytes = memory_bytes();
+    s->memory = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                     -1, 0);
+    if (s->memory == MAP_FAILED) {
+        s->memory = NULL;
+        return false;
+    }
+    lay_out(s);
+    empty(s);
+    s->walker.reader.fd = -1;
+    s->is_single_cpu = is_single_cpu();
+    s->random = op_clock_monotonic_ns_tick() | 1;
+    if (!init_lock(s) || !op_reader_open_nogil(&s->walker.reader, first, only)) {
+        const int error = errno;
+        (void)munmap(s->memory, s->memory_bytes);
+        s->memory = NULL;
+        errno = error;
+        return false;
+    }
+    (void)pthread_mutex_lock(&registry);
+    s->next = samplers;
+    samplers = s;
+    (void)pthread_mutex_unlock(&registry);
+    return true;
+}
+
+void
+op_sampler_close_nogil(op_sampler *s)
+{
+    if (s->memory == NULL) {
+        return;
+    }
+    op_sampler_stop_nogil(s);
+    (void)pthread_mutex_lock(&registry);
+    for (op_sampler **at = &samplers; *at != NULL; at = &(*at)->next) {
+        if (*at == s) {
+            *at = s->next;
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&registry);
+    op_reader_close_nogil(&s->walker.reader);
+    (void)pthread_cond_destroy(&s->wake);
+    (void)pthread_mutex_destroy(&s->lock);
+    (void)munmap(s->memory, s->memory_bytes);
+    s->memory = NULL;
+}
+
+/* ---- the thread ---- */
+
+/* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled" (2016). */
+static double
+random_share(op_sampler *s)
+{
+    s->random ^= s->random >> 12;
+    s->random ^= s->random << 25;
+    s->random ^= s->random >> 27;
+    return (double)((s->random * UINT64_C(0x2545f4914f6cdd1d)) >> 11) / (double)(UINT64_C(1) << 53);
+}
+
+typedef struct {
+    uint64_t wall_ns, cpu_ns;
+} measurement;
+
+/* Once a second: stretch the period if sampling costs more than its budget, and let it recover slowly. */
+static void
+throttle(op_sampler *s, measurement *last, uint64_t now_ns)
+{
+    uint64_t cpu_ns = 0;
+    if (now_ns - last->wall_ns < THROTTLE_NS || !op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &cpu_ns)) {
+        return;
+    }
+    const double cost = (double)(cpu_ns - last->cpu_ns) / (double)(now_ns - last->wall_ns);
+    double factor = cost / s->cpu_budget;
+    factor = factor > 2.0 ? 2.0 : factor < 0.9 ? 0.9 : factor;
+    const double stretched = (double)s->stretched_ns * factor;
+    const double most = (double)s->period_ns * STRETCH_MOST;
+    s->stretched_ns = stretched < (double)s->period_ns ? s->period_ns
+                      : stretched > most               ? (uint64_t)most
+                                                       : (uint64_t)stretched;
+    *last = (measurement){now_ns, cpu_ns};
+}
+
+/* Wait until `due_ns`, or for ever while paused; false when it is time to stop. Holds `lock` but for the wait. */
+static bool
+wait_until(op_sampler *s, uint64_t due_ns)
+{
+    const struct timespec due = {(time_t)(due_ns / OP_NS_PER_S), (long)(due_ns % OP_NS_PER_S)};
+    int error = 0;
+    while (!s->must_stop && error == 0) {
+        error = s->is_paused ? pthread_cond_wait(&s->wake, &s->lock)
+                             : pthread_cond_timedwait(&s->wake, &s->lock, &due);
+    }
+    return !s->must_stop && error == ETIMEDOUT;
+}
+
+static void *
+run(void *argument)
+{
+    op_sampler *const s = argument;
+    measurement last = {op_clock_monotonic_ns_tick(), 0};
+    uint64_t due_ns = last.wall_ns;
+    (void)prctl(PR_SET_NAME, "otelprof", 0, 0, 0);
+    (void)op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &last.cpu_ns);
+    (void)pthread_mutex_lock(&s->lock);
+    while (wait_until(s, due_ns)) {
+        if (op_is_finalizing_tick()) {
+            break;
+        }
+        uint64_t now_ns = op_clock_monotonic_ns_tick();
+        op_pass_tick(s, now_ns);
+        throttle(s, &last, now_ns);
+        now_ns = op_clock_monotonic_ns_tick();
+        due_ns += (uint64_t)((double)s->stretched_ns * (JITTER_LOW + random_share(s)));
+        if (due_ns < now_ns) {
+            due_ns = now_ns; /* a pass that came late does not make the next one come early */
+        }
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static int
+create_thread(op_sampler *s)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0) {
+        return error;
+    }
+    error = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    (void)sigfillset(&all);
+    if (error == 0 && (error = pthread_sigmask(SIG_SETMASK, &all, &before)) == 0) {
+        error = pthread_create(&s->thread, &attributes, run, s);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    (void)pthread_attr_destroy(&attributes);
+    return error;
+}
+
+bool
+op_sampler_start_nogil(op_sampler *s)
+{
+    int error = 0;
+    (void)pthread_mutex_lock(&s->lock);
+    if (!s->is_running) {
+        s->must_stop = false;
+        s->must_begin = true;
+        if (s->windows[s->active].group_count == 0) {
+            s->windows[s->active].start_ns = op_clock_monotonic_ns_tick();
+        }
+        error = create_thread(s);
+        s->is_running = error == 0;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    errno = error;
+    return error == 0;
+}
+
+void
+op_sampler_stop_nogil(op_sampler *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    const bool was_running = s->is_running;
+    const pthread_t thread = s->thread;
+    s->is_running = false;
+    s->must_stop = true;
+    if (was_running) {
+        op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+        (void)pthread_cond_signal(&s->wake);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    if (was_running) {
+        (void)pthread_join(thread, NULL); /* it holds nothing and waits for nothing but `lock` */
+    }
+}
+
+/* ---- control ---- */
+
+void
+op_sampler_pause_nogil(op_sampler *s, bool paused)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->is_paused && !paused) {
+        s->must_begin = true; /* the time of the pause belongs to nobody */
+    }
+    if (!s->is_paused && paused && !s->must_begin) {
+        op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+    }
+    s->is_paused = paused;
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void
+op_sampler_set_period_nogil(op_sampler *s, uint64_t period_ns)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->period_ns = s->stretched_ns = period_ns;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void
+op_sampler_leave_out_nogil(op_sampler *s, uint32_t native_id)
+{
+    uint64_t now_ns = 0;
+    bool is_known = false;
+    (void)pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->own_count; i++) {
+        is_known = is_known || s->own[i].native_id == native_id;
+    }
+    if (!is_known && s->own_count < OP_OWN_MOST
+        && op_clock_read_tick(op_clock_of_thread_tick(native_id), &now_ns)) {
+        s->own[s->own_count].native_id = native_id;
+        s->own[s->own_count].begin_ns = s->own[s->own_count].seen_ns = now_ns;
+        s->own_count += 1;
+        for (uint32_t i = 0; i < s->record_count; i++) {
+            s->records[i].is_own = s->records[i].is_own || s->records[i].native_id == native_id;
+        }
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+op_window *
+op_sampler_take_window_nogil(op_sampler *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    const uint64_t now_ns = op_clock_monotonic_ns_tick();
+    op_window *const taken = &s->windows[s->active];
+    if (s->is_running) {
+        op_pass_account_tick(s, now_ns);
+    }
+    taken->end_ns = now_ns;
+    s->active ^= 1;
+    s->serial += 1;
+    op_codes *codes = taken->codes;
+    if (op_codes_is_filling(codes)) {
+        codes = codes == &s->codes[0] ? &s->codes[1] : &s->codes[0]; /* empty since its last giving back */
+        op_codes_clear_tick(codes);
+    }
+    op_window_clear_tick(&s->windows[s->active], codes, now_ns);
+    (void)pthread_mutex_unlock(&s->lock);
+    return taken;
+}
+
+void
+op_sampler_give_back_nogil(op_sampler *s, op_window *window)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    const size_t bytes = rounded(op_window_memory_bytes());
+    (void)madvise(window->places, bytes, MADV_DONTNEED); /* its memory begins with the places */
+    if (window->codes != s->windows[s->active].codes) {
+        (void)madvise(window->codes->slots, rounded(op_codes_memory_bytes()), MADV_DONTNEED);
+    }
+    op_window_clear_tick(window, s->windows[s->active].codes, window->end_ns);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void
+op_sampler_counters_nogil(op_sampler *s, op_counters *counters, uint64_t *stretched_ns)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    *counters = s->counters;
+    *stretched_ns = s->stretched_ns;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- forks ---- */
+
+/* A fork waits for the end of a pass, so that the child's copy is whole. Not for ever: the child empties
+ * everything anyway. */
+static void
+before_fork(void)
+{
+    (void)pthread_mutex_lock(&registry);
+    for (op_sampler *s = samplers; s != NULL; s = s->next) {
+        struct timespec until;
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += FORK_WAIT_NS;
+        if (until.tv_nsec >= (long)OP_NS_PER_S) {
+            until.tv_sec += 1;
+            until.tv_nsec -= (long)OP_NS_PER_S;
+        }
+        s->is_locked_for_fork = pthread_mutex_timedlock(&s->lock, &until) == 0;
+    }
+}
+
+static void
+after_fork_in_parent(void)
+{
+    for (op_sampler *s = samplers; s != NULL; s = s->next) {
+        if (s->is_locked_for_fork) {
+            (void)pthread_mutex_unlock(&s->lock);
+        }
+    }
+    (void)pthread_mutex_unlock(&registry);
+}
+
+/* The child has no sampling thread and none of the parent's samples. The view is shared with the parent, so it
+ * is let go at once. Only system calls here: other threads may have held malloc's locks. */
+static void
+after_fork_in_child(void)
+{
+    for (op_sampler *s = samplers; s != NULL; s = s->next) {
+        op_reader_close_nogil(&s->walker.reader);
+        empty(s);
+        (void)init_lock(s);
+    }
+    (void)pthread_mutex_init(&registry, NULL);
+}
+
+bool
+op_sampler_reopen_nogil(op_sampler *s)
+{
+    s->is_single_cpu = is_single_cpu();
+    return s->walker.reader.view != NULL || op_reader_open_nogil(&s->walker.reader, OP_BACKEND_MEMFD, false);
+}
+
+bool
+op_sampler_watch_forks_nogil(void)
+{
+    static bool is_watching;
+    if (!is_watching) {
+        const int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        errno = error;
+        is_watching = error == 0;
+    }
+    return is_watching;
+}

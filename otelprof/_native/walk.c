@@ -1,0 +1,460 @@
+/* walk.c -- see walk.h. */
+#include "compat.h"
+
+#include "clock.h"
+#include "walk.h"
+
+#define SLACK_BYTES 1024u /* the top chunk is copied a bit beyond its end: it may have grown by the next time */
+#define CHUNK_BYTES_MOST ((size_t)96 << 10) /* of a larger one, made for one huge frame, nothing is copied */
+#define CHUNKS_WALKED_MOST 8192u
+#define CHASES_MOST 256u
+#define SCRATCH OP_VIEW_BYTES
+
+_Static_assert(OP_FRAME_BYTES % 8 == 0 && OP_THREAD_BYTES % 8 == 0 && OP_CFRAME_BYTES % 8 == 0
+                   && OP_CHUNK_HEADER_BYTES % 8 == 0,
+               "copies follow each other and must be aligned");
+
+struct op_batch {
+    struct iovec ranges[OP_RANGES_MOST];
+    uint32_t count;
+    size_t bytes;
+    /* Offsets in the view of what was asked for. */
+    uint32_t thread[2], cframe[2], context_again;
+    uint32_t second; /* the second copy of a chunk or heap frame lies so far behind the first */
+};
+
+typedef struct {
+    op_walker *walker;
+    const op_prediction *prediction;
+    op_prediction *next; /* what to predict the next time, found by this attempt */
+    op_thread_view thread;
+    uint32_t chases;
+} attempt;
+
+size_t
+op_walker_memory_bytes(void)
+{
+    return OP_FRAMES_MOST * sizeof(op_raw_frame) + sizeof(op_batch);
+}
+
+void
+op_walker_init(op_walker *walker, void *memory)
+{
+    walker->batch = memory;
+    walker->frames = (op_raw_frame *)(void *)((uint8_t *)memory + sizeof(op_batch));
+}
+
+/* ---- one system call for everything that is predicted ---- */
+
+static uint32_t
+add(op_batch *batch, uintptr_t address, size_t bytes)
+{
+    const size_t at = batch->bytes;
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (batch->count == OP_RANGES_MOST || bytes > OP_VIEW_BYTES - batch->bytes) {
+        return UINT32_MAX;
+    }
+    batch->ranges[batch->count] = (struct iovec){(void *)address, bytes};
+    batch->count += 1;
+    batch->bytes += bytes;
+    return (uint32_t)at;
+}
+
+static bool
+add_stack(op_batch *batch, op_prediction *p, bool again)
+{
+    bool fits = true;
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        const uint32_t at = add(batch, p->chunks[i].address, p->chunks[i].bytes);
+        p->chunks[i].at = again ? p->chunks[i].at : at;
+        fits = fits && at != UINT32_MAX;
+    }
+    for (uint32_t i = 0; i < p->heap_count; i++) {
+        const uint32_t at = add(batch, p->heap[i].address, p->heap[i].bytes);
+        p->heap[i].at = again ? p->heap[i].at : at;
+        fits = fits && at != UINT32_MAX;
+    }
+    return fits;
+}
+
+/* Drop what was predicted at `address` and is not there any more, and what hangs above it. */
+static void
+forget(op_prediction *p, uintptr_t address)
+{
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        if (p->chunks[i].address == address) {
+            const bool is_top = i < p->top_count;
+            p->chunk_count = is_top ? p->chunk_count - i - 1 : 0;
+            p->top_count = is_top ? p->top_count - i - 1 : 0;
+            memmove(p->chunks, p->chunks + i + 1, p->chunk_count * sizeof p->chunks[0]);
+            return;
+        }
+    }
+    p->heap_count = 0;
+    p->cframe = 0;
+    p->label.count = 0;
+}
+
+/* Copy the thread state, the label, the stack twice, and what brackets them. Returns the range that cannot be
+ * read; NULL if all were. */
+static const struct iovec *
+copy_all(op_walker *walker, uintptr_t address, op_prediction *p)
+{
+    op_batch *batch = walker->batch;
+    bool fits = true;
+    batch->count = 0;
+    batch->bytes = 0;
+    batch->thread[0] = add(batch, address, OP_THREAD_BYTES);
+    batch->cframe[0] = p->cframe == 0 ? UINT32_MAX : add(batch, p->cframe, OP_CFRAME_BYTES);
+    for (uint32_t i = 0; i < p->label.count; i++) {
+        p->label.at[i] = add(batch, p->label.addresses[i], p->label.bytes[i]);
+    }
+    const size_t first = batch->bytes;
+    fits = add_stack(batch, p, false);
+    batch->second = (uint32_t)(batch->bytes - first);
+    fits = add_stack(batch, p, true) && fits;
+    batch->context_again =
+        p->label.count == 0 ? UINT32_MAX : add(batch, p->label.addresses[0], p->label.bytes[0]);
+    batch->cframe[1] = p->cframe == 0 ? UINT32_MAX : add(batch, p->cframe, OP_CFRAME_BYTES);
+    batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
+    if (!fits || batch->thread[1] == UINT32_MAX) {
+        return &batch->ranges[batch->count - 1]; /* too much was predicted */
+    }
+    size_t got = op_read_tick(&walker->reader, batch->ranges, batch->count, 0);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (got < batch->ranges[i].iov_len) {
+            return &batch->ranges[i];
+        }
+        got -= batch->ranges[i].iov_len;
+    }
+    return NULL;
+}
+
+/* ---- the data stack ---- */
+
+/* Find the chunks below `top`, whose used part is `top_bytes` long, by one read each. */
+static void
+find_chunks(op_walker *walker, uintptr_t top, size_t top_bytes, op_prediction *p)
+{
+    uint8_t *const header = walker->reader.view + SCRATCH;
+    op_piece ring[OP_BOTTOM_CHUNKS_MOST + 1]; /* the last ones seen: the bottom, and the one above it */
+    uint32_t seen = 0;
+    p->chunk_count = p->top_count = 0;
+    p->bridge = 0;
+    for (uintptr_t at = top; at != 0 && seen < CHUNKS_WALKED_MOST; seen++) {
+        if (!op_read_one_tick(&walker->reader, at, OP_CHUNK_HEADER_BYTES, SCRATCH)) {
+            return;
+        }
+        const size_t whole = op_chunk_bytes_tick(header);
+        size_t bytes = seen > 0 ? op_chunk_used_tick(header) : top_bytes < whole ? top_bytes : whole;
+        bytes = bytes > CHUNK_BYTES_MOST ? OP_CHUNK_HEADER_BYTES : bytes;
+        const op_piece piece = {at, (uint32_t)bytes, 0};
+        if (seen < OP_TOP_CHUNKS_MOST) {
+            p->chunks[seen] = piece;
+            p->top_count = p->chunk_count = seen + 1;
+        }
+        ring[seen % (OP_BOTTOM_CHUNKS_MOST + 1)] = piece;
+        at = op_chunk_previous_tick(header);
+    }
+    if (seen <= OP_TOP_CHUNKS_MOST) {
+        return;
+    }
+    const uint32_t below = seen - OP_TOP_CHUNKS_MOST;
+    const uint32_t bottom = below < OP_BOTTOM_CHUNKS_MOST ? below : OP_BOTTOM_CHUNKS_MOST;
+    for (uint32_t i = 0; i < bottom; i++) {
+        p->chunks[OP_TOP_CHUNKS_MOST + i] = ring[(seen - bottom + i) % (OP_BOTTOM_CHUNKS_MOST + 1)];
+    }
+    p->chunk_count = OP_TOP_CHUNKS_MOST + bottom;
+    if (below > bottom) {
+        /* A chunk that is not the first of its thread begins with a frame (pystate.c, push_chunk). */
+        p->bridge = ring[(seen - bottom - 1) % (OP_BOTTOM_CHUNKS_MOST + 1)].address + OP_CHUNK_HEADER_BYTES;
+    }
+    else {
+        p->top_count = p->chunk_count;
+    }
+}
+
+/* Whether the chunks that were copied hold the thread's frames; if not, find them for the next attempt. */
+static bool
+has_chunks(attempt *a)
+{
+    const op_prediction *p = a->prediction;
+    const uint8_t *view = a->walker->reader.view;
+    const size_t used = a->thread.chunk_top - a->thread.chunk; /* wraps to something huge if torn */
+    uint32_t top = 0;
+    if (a->thread.chunk == 0) {
+        a->next->chunk_count = a->next->top_count = 0;
+        return p->chunk_count == 0;
+    }
+    while (top < p->top_count && p->chunks[top].address != a->thread.chunk) {
+        top += 1; /* its leaf-ward chunks may have been popped */
+    }
+    bool is_same = top < p->top_count && (used <= p->chunks[top].bytes || used > CHUNK_BYTES_MOST);
+    for (uint32_t i = top; is_same && i + 1 < p->top_count; i++) {
+        is_same = op_chunk_previous_tick(view + p->chunks[i].at) == p->chunks[i + 1].address;
+    }
+    if (is_same && p->top_count == p->chunk_count) {
+        is_same = op_chunk_previous_tick(view + p->chunks[p->chunk_count - 1].at) == 0;
+    }
+    const bool is_wasteful = top == 0 && p->chunk_count > 0 && p->chunks[0].bytes > used + 4 * SLACK_BYTES;
+    if (!is_same || (is_wasteful && used <= CHUNK_BYTES_MOST)) {
+        find_chunks(a->walker, a->thread.chunk, used > CHUNK_BYTES_MOST ? used : used + SLACK_BYTES, a->next);
+    }
+    return is_same;
+}
+
+/* ---- frames ---- */
+
+/* The first copy of a frame on the data stack, and the second; NULL if its chunk was not copied. */
+static const uint8_t *
+copy_in_chunk(const attempt *a, uintptr_t address, const uint8_t **second)
+{
+    const op_prediction *p = a->prediction;
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        const op_piece *chunk = &p->chunks[i];
+        /* By subtraction: a garbage address near the top must not wrap around. */
+        const uintptr_t inside = address - chunk->address;
+        if (inside < chunk->bytes && chunk->bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
+            const uint8_t *first = a->walker->reader.view + chunk->at + inside;
+            *second = first + a->walker->batch->second;
+            return first;
+        }
+    }
+    return NULL;
+}
+
+/* The copies of a frame elsewhere. One that was not predicted is read now, and has no second copy. */
+static const uint8_t *
+copy_elsewhere(attempt *a, uintptr_t address, const uint8_t **second)
+{
+    const op_prediction *p = a->prediction;
+    uint8_t *const view = a->walker->reader.view;
+    op_prediction *next = a->next;
+    /* Of too many the last are kept: what is proved must reach the root. */
+    next->heap[next->heap_count++ % OP_HEAP_FRAMES_MOST] = (op_piece){address, OP_FRAME_BYTES, 0};
+    for (uint32_t i = 0; i < p->heap_count; i++) {
+        if (p->heap[i].address == address) {
+            *second = view + p->heap[i].at + a->walker->batch->second;
+            return view + p->heap[i].at;
+        }
+    }
+    *second = NULL;
+    a->chases += 1;
+    if (a->chases > CHASES_MOST || !op_read_one_tick(&a->walker->reader, address, OP_FRAME_BYTES, SCRATCH)) {
+        return NULL;
+    }
+    return view + SCRATCH;
+}
+
+/* Where the walk goes on behind the gap in a deep data stack; 0 if the frame at `address` is not in it. */
+static uintptr_t
+cross_gap(const attempt *a, uintptr_t address)
+{
+    const op_prediction *p = a->prediction;
+    if (p->bridge == 0 || p->top_count == 0) {
+        return 0;
+    }
+    uint8_t *const view = a->walker->reader.view;
+    const uintptr_t below = op_chunk_previous_tick(view + p->chunks[p->top_count - 1].at);
+    if (!op_read_one_tick(&a->walker->reader, below, OP_CHUNK_HEADER_BYTES, SCRATCH)
+        || address - below >= op_chunk_used_tick(view + SCRATCH)) {
+        return 0;
+    }
+    return p->bridge;
+}
+
+/* Note a frame, of which there are one or two copies, and return where its caller is. */
+static uintptr_t
+note_frame(attempt *a, uintptr_t at, const uint8_t *first, const uint8_t *second, op_walk *walk)
+{
+    op_frame_view frame, other;
+    op_frame_parse_tick(first, &frame);
+    bool is_proved = second != NULL;
+    if (is_proved) {
+        op_frame_parse_tick(second, &other);
+        is_proved = frame.code == other.code && frame.previous == other.previous
+                    && frame.owner == other.owner
+                    && (walk->count > 0 ? frame.ip == other.ip : frame.may_be_leaf && other.may_be_leaf);
+    }
+    /* A popped frame has lost its code object; it and all above it are dead. */
+    is_proved = is_proved && (frame.code != 0 || frame.owner >= OP_OWNER_SHIM);
+    a->walker->frames[walk->count++] =
+        (op_raw_frame){at, frame.code, frame.ip, frame.owner, is_proved, false};
+    walk->ends_at_root = frame.previous == 0 && op_frame_is_root_tick(&frame, at, &a->thread);
+    return frame.previous;
+}
+
+/* Follow the frames from `top` to the root into `walker->frames`. */
+static void
+follow(attempt *a, uintptr_t top, op_walk *walk)
+{
+    bool has_crossed = false;
+    uintptr_t at = top;
+    walk->count = 0;
+    walk->ends_at_root = false;
+    while (at != 0 && walk->count < OP_FRAMES_MOST) {
+        const uint8_t *second;
+        if (at == a->thread.root) {
+            walk->ends_at_root = true;
+            return;
+        }
+        const uint8_t *first = copy_in_chunk(a, at, &second);
+        const uintptr_t bridge = first != NULL || has_crossed ? 0 : cross_gap(a, at);
+        if (bridge != 0) {
+            has_crossed = true;
+            a->walker->frames[walk->count++] = (op_raw_frame){at, 0, 0, 0, true, true};
+            at = bridge;
+            continue;
+        }
+        if (first == NULL) {
+            first = copy_elsewhere(a, at, &second);
+        }
+        if (first == NULL) {
+            return;
+        }
+        at = note_frame(a, at, first, second, walk);
+    }
+}
+
+/* ---- an attempt ---- */
+
+static uintptr_t
+top_frame(attempt *a, uint32_t which, bool *is_predicted)
+{
+#if OP_THREAD_HAS_CFRAME
+    const op_batch *batch = a->walker->batch;
+    *is_predicted = batch->cframe[which] != UINT32_MAX && a->prediction->cframe == a->thread.link;
+    if (*is_predicted) {
+        return op_cframe_top_tick(a->walker->reader.view + batch->cframe[which]);
+    }
+    if (!op_read_one_tick(&a->walker->reader, a->thread.link, OP_CFRAME_BYTES, SCRATCH)) {
+        return 0;
+    }
+    return op_cframe_top_tick(a->walker->reader.view + SCRATCH);
+#else
+    (void)which;
+    *is_predicted = true;
+    return a->thread.link;
+#endif
+}
+
+/* The first of the frames that are proved without a gap to the root. */
+static uint32_t
+first_proved(const op_walker *walker, const op_walk *walk)
+{
+    uint32_t first = walk->count;
+    while (walk->ends_at_root && first > 0 && walker->frames[first - 1].is_proved) {
+        first -= 1;
+    }
+    return first;
+}
+
+/* What is believed because both copies agree, though the thread ran. */
+static void
+believe_copies(attempt *a, uintptr_t top, bool top_is_predicted, bool label_is_predicted, uint64_t changes,
+               op_walk *walk)
+{
+    const op_batch *batch = a->walker->batch;
+    const uint8_t *view = a->walker->reader.view;
+    op_thread_view after;
+    bool again;
+    op_thread_parse_tick(view + batch->thread[1], &after);
+    const bool is_same_top = after.link == a->thread.link && after.chunk == a->thread.chunk
+                             && after.chunk_top == a->thread.chunk_top && top_is_predicted
+                             && top_frame(a, 1, &again) == top;
+    walk->first = first_proved(a->walker, walk);
+    if (walk->first == 0 && walk->count > 0 && (!is_same_top || a->walker->frames[0].address != top)) {
+        walk->first = 1;
+    }
+    const bool has_labels = a->walker->labels.var != 0;
+    const bool is_same_context =
+        !has_labels
+        || (after.context == a->thread.context && after.context_ver == a->thread.context_ver
+            && (a->thread.context == 0
+                || (batch->context_again != UINT32_MAX
+                    && op_context_vars_tick(view + a->prediction->label.at[0])
+                           == op_context_vars_tick(view + batch->context_again))));
+    walk->has_label = walk->ends_at_root && walk->first == 0 && label_is_predicted && is_same_context
+                      && walk->label_state != OP_LABEL_TORN
+                      && atomic_load_explicit(&op_label_changes, memory_order_acquire) == changes;
+    walk->status = walk->has_label ? OP_WALK_PROVED : OP_WALK_MOVED;
+}
+
+/* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread
+ * was after the copies. */
+static void
+follow_later(attempt *a, op_walk *walk)
+{
+    bool is_predicted;
+    a->next->heap_count = 0;
+    op_thread_parse_tick(a->walker->reader.view + a->walker->batch->thread[1], &a->thread);
+    follow(a, top_frame(a, 1, &is_predicted), walk);
+}
+
+void
+op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
+             op_prediction *prediction, op_walk *walk)
+{
+    op_prediction used = *prediction;
+    attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
+    bool top_is_predicted = false, label_is_predicted = true;
+    const uint64_t changes = atomic_load_explicit(&op_label_changes, memory_order_acquire);
+    *walk = (op_walk){.status = OP_WALK_MOVED, .clock_before_ns = clock_ns, .clock_after_ns = clock_ns};
+
+    const struct iovec *missing;
+    for (uint32_t tries = 0; (missing = copy_all(walker, address, &used)) != NULL; tries++) {
+        if ((uintptr_t)missing->iov_base == address) {
+            walk->status = OP_WALK_GONE;
+            return;
+        }
+        if (tries == OP_CHUNKS_MOST) {
+            *prediction = (op_prediction){0};
+            return;
+        }
+        forget(&used, (uintptr_t)missing->iov_base);
+        forget(prediction, (uintptr_t)missing->iov_base);
+    }
+    op_thread_parse_tick(walker->reader.view + walker->batch->thread[0], &a.thread);
+    if (a.thread.id != id) {
+        walk->status = OP_WALK_GONE;
+        return;
+    }
+    walk->has_thread = true;
+    walk->ident = a.thread.ident;
+    walk->native_id = a.thread.native_id;
+    walk->held_gil = op_thread_holds_gil_tick(&a.thread, address);
+
+    const uintptr_t top = top_frame(&a, 0, &top_is_predicted);
+    prediction->cframe = OP_THREAD_HAS_CFRAME ? a.thread.link : 0;
+    prediction->heap_count = 0;
+    if (top == 0 || top == a.thread.root) {
+        walk->status = OP_WALK_NO_FRAMES;
+        return;
+    }
+    const bool has_all = has_chunks(&a);
+    walk->label_state = op_label_find_tick(&walker->labels, &walker->reader, a.thread.context, &used.label,
+                                           &prediction->label, &label_is_predicted, &walk->label);
+    if (has_all) {
+        follow(&a, top, walk);
+    }
+    if (has_all && !walk->ends_at_root) {
+        follow_later(&a, walk);
+    }
+    if (prediction->heap_count > OP_HEAP_FRAMES_MOST) {
+        prediction->heap_count = OP_HEAP_FRAMES_MOST;
+    }
+    if (clock == 0 || !op_clock_read_tick(clock, &walk->clock_after_ns)) {
+        walk->clock_after_ns = clock_ns + 1; /* nothing is proved by a clock that cannot be read */
+    }
+    walk->is_still = walk->clock_after_ns == clock_ns;
+    if (!has_all) {
+        return;
+    }
+    if (walk->is_still && walk->ends_at_root) {
+        walk->first = 0;
+        walk->has_label = walk->label_state != OP_LABEL_TORN;
+        walk->status = OP_WALK_PROVED;
+        return;
+    }
+    believe_copies(&a, top, top_is_predicted, label_is_predicted, changes, walk);
+}

@@ -1,0 +1,100 @@
+/* walk.h -- a thread's frames and label, read while it may be running.
+ *
+ * What is read must belong to one instant. Two things can prove that:
+ *
+ *   - The thread's CPU clock, read before anything else and after everything else, did not move. Then the
+ *     thread did not run in between, and all of it is true.
+ *   - All ranges were copied twice in one system call, at addresses predicted from the last time. Frames that
+ *     are equal in both copies, from the root on without a gap, are true. The leaf is, if the thread state did
+ *     not move either. The label is, if it was found by copies of that call, and neither the thread's context
+ *     nor any label of the process changed around it.
+ *
+ * What is not proved is read again, a few times; then the unproved frames are cut off, and counted.
+ *
+ *   _tick      in the sampler's loop; no malloc, no locks, no Python
+ *   (none)     with an attached thread state, as any CPython API
+ */
+#ifndef OP_WALK_H
+#define OP_WALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "codes.h"
+#include "label.h"
+#include "read.h"
+
+#define OP_FRAMES_MOST 8192u
+#define OP_TOP_CHUNKS_MOST 16u   /* 16 KiB each: about 2,000 frames */
+#define OP_BOTTOM_CHUNKS_MOST 2u /* where the root is */
+#define OP_CHUNKS_MOST (OP_TOP_CHUNKS_MOST + OP_BOTTOM_CHUNKS_MOST)
+#define OP_HEAP_FRAMES_MOST 200u /* frames outside of the data stack: generators' and the shims on the C stack */
+#define OP_RANGES_MOST 700u      /* below IOV_MAX */
+
+typedef struct {
+    uintptr_t address;
+    uint32_t bytes;
+    uint32_t at; /* offset of its copy in the view */
+} op_piece;
+
+/* Where a thread's data was found last time, to be copied at once the next time. */
+typedef struct {
+    uintptr_t cframe;
+    op_piece chunks[OP_CHUNKS_MOST]; /* leaf first: the topmost, then the bottom ones */
+    uint32_t chunk_count;
+    uint32_t top_count; /* the first so many follow each other */
+    uintptr_t bridge;   /* outermost frame in the chunk above the bottom ones; 0: there is no gap */
+    op_piece heap[OP_HEAP_FRAMES_MOST];
+    uint32_t heap_count;
+    op_label_path label;
+} op_prediction;
+
+typedef struct {
+    uintptr_t address, code, ip;
+    uint8_t owner;
+    bool is_proved;
+    bool is_gap; /* no frame: here some of the data stack was left out */
+} op_raw_frame;
+
+typedef struct op_batch op_batch;
+
+typedef struct {
+    op_reader reader;
+    op_label_env labels;
+    op_raw_frame *frames; /* OP_FRAMES_MOST */
+    op_batch *batch;
+} op_walker;
+
+typedef enum {
+    OP_WALK_PROVED,    /* frames and label are true */
+    OP_WALK_NO_FRAMES, /* the thread runs no Python code */
+    OP_WALK_GONE,      /* no such thread state any more */
+    OP_WALK_MOVED,     /* the thread ran: `first` and `has_label` tell what is proved all the same */
+} op_walk_status;
+
+typedef struct {
+    op_walk_status status;
+    uint32_t first, count; /* frames[first..count) are proved to the root; first == count: none are */
+    bool ends_at_root;
+    bool has_label; /* `label` is proved */
+    bool is_still;  /* the CPU clock did not move */
+    bool held_gil;
+    bool has_thread; /* `ident` and `native_id` are those of the thread state now */
+    uint64_t clock_before_ns, clock_after_ns;
+    uint64_t ident;
+    uint32_t native_id;
+    op_label_state label_state;
+    op_label label;
+} op_walk;
+
+size_t op_walker_memory_bytes(void);
+void op_walker_init(op_walker *walker, void *memory);
+
+/* Read the thread state at `address` once, if it still is the one with this id. `clock` is its CPU clock, 0
+ * if it has none; `clock_ns` what that showed just now. */
+void op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
+                  op_prediction *prediction, op_walk *walk);
+
+#endif
