@@ -11,8 +11,8 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
+from otelprof import profiler
 from otelprof.errors import OtelprofError
-from otelprof.profiler import Profiler
 
 _log = logging.getLogger("otelprof")
 
@@ -24,8 +24,6 @@ class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped ba
     `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=otelprof` keeps it from being loaded.
     """
 
-    _profiler: Profiler | None = None
-
     def instrumentation_dependencies(self) -> Collection[str]:
         """No library needs to be there for us to start."""
         return []
@@ -34,8 +32,7 @@ class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped ba
         for ours in ("tracer_provider", "meter_provider", "logger_provider"):
             settings.pop(ours, None)  # given to every instrumentor; we take the global ones
         try:
-            profiler = Profiler(**settings)
-            profiler.start()
+            profiler.start(**settings)
         except OtelprofError as error:
             _log.error("otelprof: this process is not profiled: %s", error)
             return
@@ -43,10 +40,6 @@ class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped ba
             _log.exception(
                 "otelprof does not profile this process; the application is not affected"
             )
-            return
-        self._profiler = profiler
 
     def _uninstrument(self, **_: Any) -> None:  # noqa: ANN401 - as the base class has it
-        if self._profiler is not None:
-            self._profiler.stop()
-            self._profiler = None
+        profiler.stop()

@@ -1,6 +1,21 @@
 """A profiler for Python services that speak OpenTelemetry."""
 
-from otelprof.profiler import Profiler
+from typing import TYPE_CHECKING
+
 from otelprof.version import __version__
 
-__all__ = ["Profiler", "__version__"]
+if TYPE_CHECKING:
+    from otelprof.profiler import Profiler, start, stop
+
+__all__ = ["Profiler", "__version__", "start", "stop"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import the profiler when it is asked for: the entry point of OpenTelemetry's context must load at once."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from otelprof import profiler  # noqa: PLC0415 - see above
+
+        value = globals()[name] = getattr(profiler, name)
+        return value

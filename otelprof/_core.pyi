@@ -26,17 +26,21 @@ FLAG_ON_CPU: int
 
 @final
 class Label:
-    """What stands in OpenTelemetry's ContextVar while a span of this process is current.
+    """What stands in OpenTelemetry's ContextVar.
 
     Attributes:
         context: the OpenTelemetry context that was attached.
-        trace_id: 16 bytes, big endian as in W3C; span_id and local_root_span_id: 8.
+        has_span: whether a span of this process is current in it.
+        trace_id: 16 bytes, big endian as in W3C; span_id and local_root_span_id: 8. Zeros if there is no span,
+            or none that tells its ids.
         local_root_span_id: zeros if it is not known.
         is_sampled: the sampled flag of the span.
     """
 
     @property
     def context(self) -> Context: ...
+    @property
+    def has_span(self) -> bool: ...
     @property
     def trace_id(self) -> bytes: ...
     @property

@@ -21,10 +21,12 @@ _log = logging.getLogger("otelprof")
 OtlpProtocol = Literal["grpc", "http/protobuf"]
 Compression = Literal["none", "gzip"]
 SpanId = Literal["own", "root"]
+SamplerChoice = Literal["auto", "core", "python"]
 
 MAX_DURATION_S = 86_400.0
 MIN_FLUSH_S = 0.1
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
+_ENDPOINTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -57,6 +59,7 @@ class Config:
         enabled: the off switch (`OTELPROF_ENABLED`, `OTEL_SDK_DISABLED`).
         collect: kinds to collect (`OTELPROF_COLLECT`).
         rate_hz: samples per second and thread (`OTELPROF_RATE`), 1 to 1000.
+        sampler: who takes the samples of `cpu` and `wall` (`OTELPROF_SAMPLER`).
         flush_s: how often profiles leave, in seconds (`OTELPROF_FLUSH`).
         exporters: names of exporters (`OTELPROF_EXPORTER`); `none` or empty for no exporter.
         span_id: which id goes into `pyroscope.profile.id` and OTLP links (`OTELPROF_SPAN_ID`).
@@ -68,6 +71,7 @@ class Config:
     enabled: bool = True
     collect: tuple[str, ...] = ("cpu", "wall")
     rate_hz: float = 100.0
+    sampler: SamplerChoice = "auto"
     flush_s: float = 15.0
     exporters: tuple[str, ...] = ("otlp",)
     span_id: SpanId = "own"
@@ -84,6 +88,8 @@ class Config:
             )
         if self.span_id not in {"own", "root"}:
             raise ConfigError(f"span_id: {self.span_id!r} is neither 'own' nor 'root'")
+        if self.sampler not in {"auto", "core", "python"}:
+            raise ConfigError(f"sampler: {self.sampler!r} is not 'auto', 'core' or 'python'")
         if not self.collect:
             raise ConfigError("collect: names no kind of profile")
 
@@ -129,6 +135,7 @@ class Config:
 _ARGUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
     "enabled": (bool,),
     "rate_hz": (int, float),
+    "sampler": (str,),
     "flush_s": (int, float),
     "span_id": (str,),
     "output": (Path, type(None)),
@@ -141,21 +148,33 @@ _Value = TypeVar("_Value")
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Config:
     """The configuration that the environment asks for. Never raises."""
+    return read_environment(environ)[0]
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+    """The same, and the variable that each setting comes from: `rate_hz`, `otlp.endpoint`, … without defaults."""
     env = _Environment(os.environ if environ is None else environ)
-    disabled = env.read(["OTEL_SDK_DISABLED"], parse_bool, default=False)
-    return Config(
-        enabled=env.read(["OTELPROF_ENABLED"], parse_bool, default=True) and not disabled,
-        collect=env.read(["OTELPROF_COLLECT"], _parse_kinds, default=("cpu", "wall")),
-        rate_hz=env.read(["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
-        flush_s=env.read(["OTELPROF_FLUSH"], _parse_flush_s, default=15.0),
-        exporters=env.read(["OTELPROF_EXPORTER"], _parse_exporters, default=("otlp",)),
-        span_id=cast(
-            "SpanId", env.read(["OTELPROF_SPAN_ID"], _one_of("own", "root"), default="own")
+    disabled = env.read("enabled", ["OTEL_SDK_DISABLED"], parse_bool, default=False)
+    sampler = env.read(
+        "sampler", ["OTELPROF_SAMPLER"], _one_of("auto", "core", "python"), default="auto"
+    )
+    span_id = env.read("span_id", ["OTELPROF_SPAN_ID"], _one_of("own", "root"), default="own")
+    config = Config(
+        enabled=not disabled
+        and env.read("enabled", ["OTELPROF_ENABLED"], parse_bool, default=True),
+        collect=env.read("collect", ["OTELPROF_COLLECT"], _parse_kinds, default=("cpu", "wall")),
+        rate_hz=env.read("rate_hz", ["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
+        sampler=cast("SamplerChoice", sampler),
+        flush_s=env.read("flush_s", ["OTELPROF_FLUSH"], _parse_flush_s, default=15.0),
+        exporters=env.read("exporters", ["OTELPROF_EXPORTER"], _parse_exporters, default=("otlp",)),
+        span_id=cast("SpanId", span_id),
+        file_dir=env.read(
+            "file_dir", ["OTELPROF_FILE_DIR"], Path, default=Path("otelprof-profiles")
         ),
-        file_dir=env.read(["OTELPROF_FILE_DIR"], Path, default=Path("otelprof-profiles")),
         output=_output(env),
         otlp=_otlp_settings(env),
     )
+    return config, env.sources
 
 
 class _Environment:
@@ -163,12 +182,14 @@ class _Environment:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self.sources: dict[str, str] = {}  # by setting, the variable that it was read from
 
     def text(self, name: str) -> str:
         return self._environ.get(name, "").strip()
 
     def read(
         self,
+        setting: str,
         names: list[str],
         parse: Callable[[str], _Value],
         *,
@@ -180,16 +201,19 @@ class _Environment:
             if not text:
                 continue
             try:
-                return parse(text)
+                value = parse(text)
             except ValueError as error:
                 shown = "…" if is_secret else text
                 _log.warning("%s=%r is not used: %s", name, shown, error)
+            else:
+                self.sources[setting] = name
+                return value
         return default
 
 
 def _output(env: _Environment) -> Path | None:
     """`OTELPROF_OUTPUT`, with the pid in its name in processes that `otelprof run` did not start itself."""
-    output = env.read(["OTELPROF_OUTPUT"], _parse_file, default=None)
+    output = env.read("output", ["OTELPROF_OUTPUT"], _parse_file, default=None)
     if output is None:
         return None
     runner = env.text("OTELPROF_RUNNER_PID")
@@ -216,25 +240,27 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
 
     protocol = cast(
         "OtlpProtocol",
-        env.read(names("PROTOCOL"), _one_of("grpc", "http/protobuf"), default="grpc"),
+        env.read(
+            "otlp.protocol", names("PROTOCOL"), _one_of("grpc", "http/protobuf"), default="grpc"
+        ),
     )
-    own, general = names("ENDPOINT")
-    if env.text(own):
-        endpoint = env.text(own)
-    elif protocol == "grpc":
-        endpoint = env.text(general) or "http://localhost:4317"
-    else:
-        endpoint = (env.text(general) or "http://localhost:4318").rstrip("/") + _SIGNAL_PATH
+    endpoint = env.read("otlp.endpoint", names("ENDPOINT"), str, default=_ENDPOINTS[protocol])
+    if protocol != "grpc" and env.sources.get("otlp.endpoint") != names("ENDPOINT")[0]:
+        endpoint = endpoint.rstrip("/") + _SIGNAL_PATH
     return OtlpSettings(
         protocol=protocol,
         endpoint=endpoint,
-        headers=env.read(names("HEADERS"), parse_headers, default=(), is_secret=True),
-        timeout_s=env.read(names("TIMEOUT"), _parse_seconds, default=10.0),
+        headers=env.read(
+            "otlp.headers", names("HEADERS"), parse_headers, default=(), is_secret=True
+        ),
+        timeout_s=env.read("otlp.timeout_s", names("TIMEOUT"), _parse_seconds, default=10.0),
         compression=cast(
             "Compression",
-            env.read(names("COMPRESSION"), _one_of("gzip", "none"), default="gzip"),
+            env.read(
+                "otlp.compression", names("COMPRESSION"), _one_of("gzip", "none"), default="gzip"
+            ),
         ),
-        insecure=env.read(names("INSECURE"), parse_bool, default=False),
+        insecure=env.read("otlp.insecure", names("INSECURE"), parse_bool, default=False),
     )
 
 

@@ -6,7 +6,7 @@ Context object is thread T in right now?
 
 - If T runs an asyncio task: the task's own context.
 - Else, the innermost Context in which something was attached on T and which is still entered. `attach`
-  passes through `_RecordingContext`, which remembers (weakly) the Context that it happened in.
+  passes through `RecordingContext`, which remembers (weakly) the Context that it happened in.
 - Else, if T runs a job of a thread pool, the Context that the job was submitted with.
 - Else T's base context, if something was ever attached in it.
 
@@ -45,10 +45,10 @@ from otelprof.cpython import (
     is_on_stack,
     loop_in,
 )
+from otelprof.runtime_context import Var, plain
 
 _log = logging.getLogger("otelprof")
 
-OtelVar = contextvars.ContextVar[OtelContext]
 Token = contextvars.Token[Any]
 
 
@@ -116,14 +116,17 @@ class SpanReader:
     def __init__(self, local_root_of: Callable[[Span], int]) -> None:
         self._local_root_of = local_root_of
         self._threads: dict[int, _ThreadRecord] = {}
-        self._recording: _RecordingContext | None = None
-        self._var: OtelVar | None = None
+        self._recording: RecordingContext | None = None
+        self._var: Var | None = None
 
     def install(self) -> None:
         """Stand between OpenTelemetry and its runtime context.
 
-        Where contexts cannot be read from another thread, every label is unknown, which one warning says.
+        Idempotent. Where contexts cannot be read from another thread, every label is unknown, which one
+        warning says.
         """
+        if self._recording is not None:
+            return
         inner = otel_context._RUNTIME_CONTEXT  # noqa: SLF001 - looked up at each call by OpenTelemetry, so replacing it is complete; there is no public seam after import
         var = getattr(inner, "_current_context", None)
         if not isinstance(var, contextvars.ContextVar):
@@ -133,7 +136,7 @@ class SpanReader:
             _log.warning("spans are not seen: this interpreter does not show its contexts")
             return
         self._var = var
-        self._recording = _RecordingContext(inner, self)
+        self._recording = RecordingContext(inner, self)
         otel_context._RUNTIME_CONTEXT = self._recording  # noqa: SLF001 - as above
 
     def uninstall(self) -> None:
@@ -288,7 +291,7 @@ class SpanReader:
 
     def _span_in(self, context: contextvars.Context) -> Span | None:
         assert self._var is not None  # noqa: S101 - for the type checker: current_span returned before
-        attached = context.get(self._var)
+        attached = plain(context.get(self._var))
         if attached is None:
             return None
         span = get_current_span(attached)
@@ -298,7 +301,7 @@ class SpanReader:
         return span
 
 
-class _RecordingContext(_RuntimeContext):
+class RecordingContext(_RuntimeContext):
     """OpenTelemetry's runtime context with a note of where each attach happened."""
 
     def __init__(self, inner: _RuntimeContext, reader: SpanReader) -> None:
@@ -312,6 +315,7 @@ class _RecordingContext(_RuntimeContext):
         return getattr(self.inner, "_current_context", None)
 
     def attach(self, context: OtelContext) -> Token:
+        """Attach, then note the Context."""
         token = self.inner.attach(context)
         if not self.is_active:
             return token
@@ -322,9 +326,11 @@ class _RecordingContext(_RuntimeContext):
         return token
 
     def get_current(self) -> OtelContext:
+        """What is attached."""
         return self.inner.get_current()
 
     def detach(self, token: Token) -> None:
+        """Note it, then detach."""
         if self.is_active:
             try:
                 self._reader.note_detach(token)

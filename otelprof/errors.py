@@ -14,7 +14,15 @@ class OtelprofError(Exception):
 
 
 class ConfigError(OtelprofError, ValueError):
-    """A configuration value that cannot be used. The message names the part and the value."""
+    """A configuration value that cannot be used. The message names the part and the value.
+
+    Attributes:
+        setting: the field of `Config` that it is about, where another value of it would help; else empty.
+    """
+
+    def __init__(self, message: str, *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class FormatError(OtelprofError, ValueError):

@@ -18,7 +18,11 @@ class Collector(Protocol):
     """
 
     def start(self) -> None:
-        """Begin to sample. Idempotent. Returns when sampling runs, within 100 ms."""
+        """Begin to sample. Idempotent. Returns when sampling runs, within 100 ms.
+
+        Raises:
+            RuntimeError: Python refuses a thread; nothing is left running.
+        """
         ...
 
     def stop(self) -> None:
@@ -38,6 +42,10 @@ class Collector(Protocol):
 
         The profiles carry no resource and no id yet: the pipeline adds both.
         """
+        ...
+
+    def tick(self) -> None:
+        """Note what may be gone at the next drain. Called about once a second; microseconds."""
         ...
 
     def health(self) -> Mapping[str, int]:

@@ -219,8 +219,9 @@ class Pipeline:
         """Start the worker, if it does not run."""
         if self._thread is None:
             self._is_stopping = False
-            self._thread = OwnThread("worker", self._run)
-            self._thread.start()
+            thread = OwnThread("worker", self._run)
+            thread.start()  # before it counts as ours: it may be refused
+            self._thread = thread
 
     def flush(self, timeout_s: float) -> bool:
         """Drain and deliver now; True if everything was delivered within `timeout_s` seconds."""
@@ -261,11 +262,13 @@ class Pipeline:
             next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
             is_first = True
             while True:
-                self._clock.wait(self._wake, self._sleep_s(next_flush_ns, is_first=is_first))
+                self._clock.wait(self._wake, self._sleep_s(next_flush_ns))
                 self._wake.clear()
                 now_ns = self._clock.monotonic_ns()
                 deadline_ns, self._flush_deadline_ns = self._flush_deadline_ns, None
                 self._needs_tick = self._needs_tick and not self._on_tick()
+                for collector in self._collectors:
+                    collector.tick()
                 if deadline_ns is None and is_first:
                     is_first = False
                     for lane in self._lanes:
@@ -300,11 +303,10 @@ class Pipeline:
         self._flush_was_complete = is_complete and after == before
         self._flushed.set()
 
-    def _sleep_s(self, next_flush_ns: int, *, is_first: bool) -> float:
+    def _sleep_s(self, next_flush_ns: int) -> float:
         due = [next_flush_ns]
         due += [due for due in (lane.due_ns() for lane in self._lanes) if due is not None]
-        sleep_s = (min(due) - self._clock.monotonic_ns()) / NS_PER_S
-        return min(sleep_s, _TICK_S) if self._needs_tick or is_first else sleep_s
+        return min(_TICK_S, (min(due) - self._clock.monotonic_ns()) / NS_PER_S)
 
     def _collect(self) -> None:
         """Make one batch of everything since the last flush and queue it."""

@@ -6,16 +6,17 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Self
 
 from otelprof.config import Config, claim_output, from_environment
-from otelprof.context import SpanReader
-from otelprof.errors import ConfigError, ExporterError
+from otelprof.errors import ConfigError, ExporterError, OtelprofError
 from otelprof.interfaces import Collector, Exporter
+from otelprof.labels import Spans, spans_by
 from otelprof.model import Attributes
 from otelprof.pipeline import Pipeline
 from otelprof.spans import SpanLog, SpanRecorder, current_resource, record_spans_of_provider
@@ -46,15 +47,8 @@ class Profiler:
         self._is_running = False
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
-        self._spans = SpanReader(self._log.local_root_of)
-        try:
-            self._collectors = _collectors(self.config, self._spans)
-        except ConfigError as error:
-            if "collect" in settings or config is not None:
-                raise
-            _log.warning("OTELPROF_COLLECT=%r is not used: %s", ",".join(given.collect), error)
-            self.config = self.config.with_arguments({"collect": Config().collect})
-            self._collectors = _collectors(self.config, self._spans)
+        from_caller = settings.keys() if config is None else {f.name for f in fields(Config)}
+        self._collectors = self._build_collectors(from_caller)
         self._pipeline = Pipeline(
             collectors=self._collectors,
             exporters=_exporters(self.config),
@@ -71,13 +65,17 @@ class Profiler:
                 return
             self._is_running = True
             claim_output()
-            self._spans.install()
             if self._recorder is not None:
                 self._recorder.open()
             self._watch_provider()
-            for collector in self._collectors:
-                collector.start()
-            self._pipeline.start()
+            try:
+                for collector in self._collectors:
+                    collector.start()
+                self._pipeline.start()
+            except RuntimeError as error:  # the system, or Python at its end, refuses a thread
+                _log.warning("otelprof: this process is not profiled: %s", error)
+                self._stop_parts(0.0)
+                return
             _running.add(self)
             atexit.register(self.stop)
 
@@ -86,16 +84,19 @@ class Profiler:
         with self._lock:
             if not self._is_running:
                 return True
-            self._is_running = False
-            for collector in self._collectors:
-                collector.stop()
-            done = self._pipeline.shutdown(timeout_s)
-            if self._recorder is not None:
-                self._recorder.close()
-            self._spans.uninstall()
+            done = self._stop_parts(timeout_s)
             _running.discard(self)
             atexit.unregister(self.stop)
             return done
+
+    def _stop_parts(self, timeout_s: float) -> bool:
+        self._is_running = False
+        for collector in self._collectors:
+            collector.stop()
+        done = self._pipeline.shutdown(timeout_s)
+        if self._recorder is not None:
+            self._recorder.close()
+        return done
 
     def pause(self) -> None:
         """Take no samples until `resume`."""
@@ -123,7 +124,6 @@ class Profiler:
         """Start afresh in a forked child: called by the at-fork hook, in the child's only thread."""
         self._lock = threading.Lock()
         self._log.after_fork()
-        self._spans.after_fork()
         for collector in self._collectors:
             collector.after_fork()
             collector.start()
@@ -142,6 +142,21 @@ class Profiler:
     ) -> None:
         self.stop()
 
+    def _build_collectors(self, from_caller: Collection[str]) -> list[Collector]:
+        """Build them. What the environment has and they cannot use is named, and the default used."""
+        spans = spans_by(self._log.local_root_of)
+        while True:
+            try:
+                return _collectors(self.config, spans)
+            except ConfigError as error:
+                value = getattr(self.config, error.setting, None)
+                default = getattr(Config(), error.setting, None)
+                if error.setting in from_caller or value == default:
+                    raise
+                text = value if isinstance(value, str) else ",".join(value or ())
+                _log.warning("OTELPROF_%s=%r is not used: %s", error.setting.upper(), text, error)
+                self.config = self.config.with_arguments({error.setting: default})
+
     def _watch_provider(self) -> bool:
         """Add our span processor as soon as the application has a tracer provider."""
         if self._recorder is None:
@@ -158,11 +173,12 @@ def _resource() -> Attributes:
     return tuple(attributes.items())
 
 
-def _collectors(config: Config, spans: SpanReader) -> list[Collector]:
+def _collectors(config: Config, spans: Spans) -> list[Collector]:
     """One collector for each class that the configured kinds are registered with."""
     kinds: dict[Any, list[str]] = {}
+    error = partial(ConfigError, setting="collect")
     for kind in config.collect:
-        kinds.setdefault(_load("otelprof.collectors", kind, ConfigError), []).append(kind)
+        kinds.setdefault(_load("otelprof.collectors", kind, error), []).append(kind)
     return [build(tuple(names), config, spans) for build, names in kinds.items()]
 
 
@@ -176,7 +192,7 @@ def _build_exporter(name: str, config: Config) -> Exporter:
     return exporter
 
 
-def _load(group: str, name: str, error: type[ConfigError | ExporterError]) -> Any:  # noqa: ANN401 - what an entry point is, its group says
+def _load(group: str, name: str, error: Callable[[str], OtelprofError]) -> Any:  # noqa: ANN401 - what an entry point is, its group says
     found = entry_points(group=group, name=name)
     if not found:
         known = ", ".join(sorted(entry_points(group=group).names))
@@ -191,6 +207,7 @@ _running: weakref.WeakSet[Profiler] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
+    _default.lock = threading.Lock()
     for profiler in list(_running):
         try:
             profiler.after_fork()
@@ -213,6 +230,46 @@ def _stop_with_multiprocessing(profiler: Profiler) -> None:
         util.Finalize(profiler, profiler.stop, exitpriority=0)
 
     util.register_after_fork(profiler, stop_at_exit)
+
+
+class _Default:
+    """The profiler of `start` and `stop`, one for a process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.profiler: Profiler | None = None
+
+
+_default = _Default()
+
+
+def start(config: Config | None = None, **settings: object) -> Profiler:
+    """Profile this process from now on, until `stop` or its end, and return the profiler that does.
+
+    Settings are those of `Profiler`. Idempotent: if it runs already, as under `opentelemetry-instrument`, it
+    runs on with the settings that it has.
+
+    Raises:
+        ConfigError: a setting does not exist or its value cannot be used.
+    """
+    with _default.lock:
+        if _default.profiler is None:
+            _default.profiler = Profiler(config, **settings)
+        elif settings or config is not None:
+            names = ", ".join(settings) or "the configuration given"
+            _log.warning("otelprof runs already: %s not used", names)
+        _default.profiler.start()
+        return _default.profiler
+
+
+def stop(timeout_s: float = EXIT_TIMEOUT_S) -> bool:
+    """Stop what `start` has started and deliver the rest, within `timeout_s` seconds.
+
+    Idempotent. True if everything was delivered.
+    """
+    with _default.lock:
+        profiler, _default.profiler = _default.profiler, None
+        return True if profiler is None else profiler.stop(timeout_s)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +17,8 @@ from otelprof.config import (
 from otelprof.errors import ConfigError
 from tests.support.settings import HTTP, VARIABLES
 
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "configuration.md"
+
 # variable, text, the field it sets, the value that the text means
 READ = [
     ("OTELPROF_ENABLED", "false", "enabled", False),
@@ -25,6 +28,8 @@ READ = [
     ("OTELPROF_RATE", "250Hz", "rate_hz", 250.0),
     ("OTELPROF_RATE", "1000hz", "rate_hz", 1000.0),
     ("OTELPROF_RATE", "1", "rate_hz", 1.0),
+    ("OTELPROF_SAMPLER", "core", "sampler", "core"),
+    ("OTELPROF_SAMPLER", "Python", "sampler", "python"),
     ("OTELPROF_FLUSH", "250ms", "flush_s", 0.25),
     ("OTELPROF_FLUSH", "2m", "flush_s", 120.0),
     ("OTELPROF_EXPORTER", "file, otlp", "exporters", ("file", "otlp")),
@@ -54,6 +59,7 @@ class TestDefaults:
             enabled=True,
             collect=("cpu", "wall"),
             rate_hz=100.0,
+            sampler="auto",
             flush_s=15.0,
             exporters=("otlp",),
             span_id="own",
@@ -100,6 +106,7 @@ class TestVariables:
         [
             ("OTELPROF_ENABLED", "true"),
             ("OTELPROF_SPAN_ID", "OWN"),
+            ("OTELPROF_SAMPLER", "auto"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ],
@@ -109,6 +116,20 @@ class TestVariables:
     ) -> None:
         assert from_environment({variable: text}) == Config()
         assert caplog.records == []
+
+    @pytest.mark.skipif(not DOCUMENTATION.exists(), reason="there is no checkout around")
+    def test_all_are_documented_and_no_others(self) -> None:
+        rows = re.findall(r"(?m)^\| `(\S+)` \|(?: `(\w+)` \|)?", DOCUMENTATION.read_text())
+        documented = {name for name, _ in rows if not name.startswith("…")}
+        standard = {f"OTEL_EXPORTER_OTLP{name[1:]}" for name, _ in rows if name.startswith("…")}
+        ours = {name for name in VARIABLES if name.startswith("OTELPROF_")}
+        assert documented == ours
+        assert {argument for name, argument in rows if name in documented} == {
+            name for name in Config.__dataclass_fields__ if name != "otlp"
+        }
+        assert standard == {
+            name for name in VARIABLES if "_OTLP_" in name and "PROFILES" not in name
+        }
 
     def test_none_is_without_a_test(self) -> None:
         assert {variable for variable, *_ in READ} == set(VARIABLES)
@@ -255,6 +276,8 @@ class TestArguments:
             ("flush_s", "15s", "flush_s.*15s"),
             ("span_id", "both", "span_id: 'both' is neither 'own' nor 'root'"),
             ("span_id", [], r"span_id.*\[\]"),
+            ("sampler", "c", "sampler: 'c' is not 'auto', 'core' or 'python'"),
+            ("sampler", None, "sampler.*None"),
             ("collect", (), "collect: names no kind of profile"),
         ],
     )

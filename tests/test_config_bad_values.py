@@ -14,6 +14,7 @@ BAD = {
     "OTEL_SDK_DISABLED": ["yes", "1", "disabled"],
     "OTELPROF_COLLECT": [",", " , ,"],
     "OTELPROF_RATE": ["0", "0.9", "1001", "-5", "nan", "inf", "fast", "1e9", "10Hz/s", "1,5"],
+    "OTELPROF_SAMPLER": ["c", "yes", "core,python"],
     "OTELPROF_FLUSH": ["0", "0s", "0.0ms", "-1s", "15x", "s", "nan", "1e3", "soon", "1 5s", ".5"],
     "OTELPROF_SPAN_ID": ["both", "owns", "own,root"],
     **{

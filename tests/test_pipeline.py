@@ -127,6 +127,15 @@ class TestFlushing:
             assert bench.pipeline.flush(1.5)
         assert sink.timeouts_s == [EXPORT_TIMEOUT_S, 1.5]
 
+    def test_collectors_are_told_every_second(self) -> None:
+        clock = FakeClock()
+        with running(clock, sink=FakeExporter()) as bench:
+            clock.settle()
+            before = bench.collector.ticks
+            for _ in range(5):
+                clock.advance(1.0)
+            assert bench.collector.ticks == before + 5
+
     def test_ticks_every_second_until_it_has_what_it_wants(self) -> None:
         clock, ticks = FakeClock(), [0]
 

@@ -2,12 +2,15 @@
 
 import signal
 import sys
+import threading
 from pathlib import Path
 
+import opentelemetry.context as otel_context
 import pytest
 
 import otelprof
 from otelprof.errors import ConfigError
+from otelprof.threads import OwnThread
 from tests.support.programs import (
     finish,
     names_in,
@@ -29,6 +32,7 @@ from tests.support.servers import (
 
 EXIT_LIMIT_S = 2.0  # docs/design: interpreter exit with a dead or silent backend
 SLACK_S = 0.5  # from the end of the process to our seeing it, and the noise of the machine
+SAMPLER_THREADS = {"python": ["otelprof-sampler"], "core": []}  # the core's is none of Python's
 PROTOCOLS = ("grpc", "http/protobuf")
 
 
@@ -48,11 +52,49 @@ class TestSettings:
             otelprof.Profiler(None, **{name: value})
 
 
+class TestStarting:
+    @pytest.mark.parametrize("refused", ["otelprof-sampler", "otelprof-worker"])
+    def test_without_a_thread_is_said_and_does_not_raise(
+        self, refused: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        start = OwnThread.start
+
+        def refuse(thread: OwnThread) -> None:
+            if thread.name == refused:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(OwnThread, "start", refuse)
+        before = otel_context._RUNTIME_CONTEXT
+        with otelprof.Profiler(sampler="python", exporters=()) as profiler:
+            pass
+        assert [record.getMessage() for record in caplog.records] == [
+            "otelprof: this process is not profiled: can't start new thread"
+        ]
+        assert otel_context._RUNTIME_CONTEXT is before
+        assert profiler.stop()
+
+    def test_refused_once_it_may_be_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(thread: OwnThread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        profiler = otelprof.Profiler(sampler="python", exporters=())
+        with monkeypatch.context() as refusing:
+            refusing.setattr(OwnThread, "start", refuse)
+            profiler.start()
+        profiler.start()
+        assert any(thread.name == "otelprof-worker" for thread in threading.enumerate())
+        assert profiler.stop()
+
+
+@pytest.mark.usefixtures("sampler")
 class TestRunning:
-    def test_a_with_statement_leaves_a_profile_with_spans(self, tmp_path: Path) -> None:
+    def test_a_with_statement_leaves_a_profile_with_spans(
+        self, tmp_path: Path, sampler: str
+    ) -> None:
         finished = run_target("profiled.py", "context", "out.pb.gz", cwd=tmp_path)
         assert (finished.code, finished.said) == (0, [])
-        assert finished.facts["running"] == ["otelprof-sampler", "otelprof-worker"]
+        assert finished.facts["running"] == [*SAMPLER_THREADS[sampler], "otelprof-worker"]
         assert finished.facts["stopped"] == []
         left = read(tmp_path / "out.pb.gz")
         assert {profile.kind for profile in left.profiles} == {"cpu", "wall"}
@@ -63,9 +105,9 @@ class TestRunning:
         assert health["collected_profiles"] == health["file.delivered_profiles"] == 2
         assert health["samples"] > 0
 
-    def test_starting_twice_is_starting_once(self, tmp_path: Path) -> None:
+    def test_starting_twice_is_starting_once(self, tmp_path: Path, sampler: str) -> None:
         facts = run_target("profiled.py", "twice", "out.pb.gz", cwd=tmp_path).facts
-        assert facts["once"] == facts["again"] == ["otelprof-sampler", "otelprof-worker"]
+        assert facts["once"] == facts["again"] == [*SAMPLER_THREADS[sampler], "otelprof-worker"]
         assert facts["stopped"] == []
         assert facts["results"] == [True, True]
 
@@ -119,12 +161,24 @@ class TestRunning:
         assert all(name.startswith("target-") for name in names_in(tmp_path / "out"))
         assert [span.name for left in every for span in left.spans] == ["checkout"]
 
+    def test_start_and_stop_need_no_profiler(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "module", "out.pb.gz", cwd=tmp_path)
+        assert (finished.code, len(finished.said)) == (0, 1)
+        assert "rate_hz" in finished.said[0]
+        assert finished.facts["same"] is True
+        assert finished.facts["results"] == [True, True]
+        assert finished.facts["stopped"] == []
+        labels = read(tmp_path / "out.pb.gz").labels()
+        assert labels["burn_checkout"]["checkout"] > 0
+        assert "burn_later" not in labels
+
     def test_switched_off_it_does_nothing(self, tmp_path: Path) -> None:
         finished = run_target("profiled.py", "disabled", "out.pb.gz", cwd=tmp_path)
         assert finished.facts == {"running": [], "flushed": True}
         assert names_in(tmp_path) == []
 
 
+@pytest.mark.usefixtures("sampler")
 class TestEnding:
     @pytest.mark.parametrize("way", ["unstopped", "unstopped_with_provider"])
     def test_what_was_not_stopped_is_stopped_at_exit(self, tmp_path: Path, way: str) -> None:
@@ -205,6 +259,7 @@ class TestEnding:
             assert finish(process).code == -number
 
 
+@pytest.mark.usefixtures("sampler")
 class TestForking:
     @pytest.mark.parametrize("way", ["fork", "multiprocessing"])
     def test_a_child_leaves_its_own_file(self, tmp_path: Path, way: str) -> None:

@@ -26,7 +26,7 @@ op_mark_label(op_label_object *label, uint64_t magic)
     atomic_thread_fence(memory_order_release);
 }
 
-/* A label of `ids`; zeros if they are not known, `span` and `span_context` are NULL then. */
+/* A label of `ids`; zeros if there is no span or none that is known, `span` and `span_context` are NULL then. */
 static PyObject *
 op_label_new(PyObject *otel_context, PyObject *span, PyObject *span_context, const op_label *ids)
 {
@@ -115,6 +115,9 @@ static PyObject *
 op_label_repr(PyObject *self)
 {
     const op_label *ids = &((op_label_object *)self)->label;
+    if (ids->flags & OP_LABEL_NO_SPAN) {
+        return PyUnicode_FromString("<otelprof._core.Label of no span>");
+    }
     if (((op_label_object *)self)->span == NULL) {
         return PyUnicode_FromString("<otelprof._core.Label of an unknown span>");
     }
@@ -162,7 +165,14 @@ op_label_get_is_sampled(PyObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong((((op_label_object *)self)->label.flags & OP_LABEL_SAMPLED) != 0);
 }
 
+static PyObject *
+op_label_get_has_span(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong((((op_label_object *)self)->label.flags & OP_LABEL_NO_SPAN) == 0);
+}
+
 static PyGetSetDef op_label_attributes[] = {
+    {"has_span", op_label_get_has_span, NULL, "whether a span of this process is current", NULL},
     {"context", op_label_get_context, NULL, "the OpenTelemetry context that was attached", NULL},
     {"trace_id", op_label_get_trace_id, NULL, "16 bytes, big endian; zeros: a span that is not known", NULL},
     {"span_id", op_label_get_span_id, NULL, "8 bytes, big endian", NULL},
@@ -441,15 +451,24 @@ op_swallowed(void)
     return true;
 }
 
-/* A new reference to what to put into the variable when `context` is attached: a label of the span whose
- * context is a tuple, or `context` where that span is not of this process. */
+/* A label that says that there is no span of this process. Not the context itself: what was attached before
+ * labels were made is that, and nobody knows what is in it. */
+static PyObject *
+op_label_no_span(PyObject *context)
+{
+    const op_label ids = {.flags = OP_LABEL_NO_SPAN};
+    return op_label_new(context, NULL, NULL, &ids);
+}
+
+/* A new reference to what to put into the variable when `context` is attached: the label of the span whose
+ * context is a tuple. */
 static PyObject *
 op_label_of(PyObject *context, PyObject *span, PyObject *span_context, const op_label_object *current)
 {
     op_label ids = {.flags = 0};
     int found = op_read_span_context(span_context, &ids);
     if (found <= 0) {
-        return found < 0 ? NULL : Py_NewRef(context);
+        return found < 0 ? NULL : op_label_no_span(context);
     }
     if (op_find_root(span, &ids, current) < 0) {
         if (!op_swallowed()) {
@@ -519,7 +538,7 @@ op_value_of(PyObject *var, PyObject *context)
     if (op_span_in(context, &span) == 0) {
         if (span == NULL || Py_IsNone(span)) {
             Py_XDECREF(span);
-            return Py_NewRef(context);
+            return op_label_no_span(context);
         }
         if (op_current_label(var, &current) == 0) {
             value = op_labelled(context, span, current);

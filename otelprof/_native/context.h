@@ -1,8 +1,9 @@
 /* context.h -- OpenTelemetry's runtime context in C: what `opentelemetry.context.attach` calls.
  *
  * Same ContextVar, same tokens as OpenTelemetry's own, so that what one attached the other can detach. The
- * difference is the value: while a span of this process is current it is a label object, in which the ids
- * lie at fixed offsets for a reader without the GIL (label.h).
+ * difference is the value: it is a label object, in which the ids of the current span lie at fixed offsets
+ * for a reader without the GIL (label.h), or a mark that there is no span of this process. A value that is no
+ * label object was put there before labels were made, or by another: then a span may be current.
  *
  * Where the ids cannot be had (a span may be any object of the application's, and raise), the application gets
  * its context attached all the same, with a label of zeros: a span is current, but which one is not known.
@@ -29,8 +30,8 @@ typedef struct {
     const void *self;         /* its own address: a copy elsewhere in memory is not a label */
     op_label label;
     PyObject *otel_context;   /* strong: what was attached */
-    PyObject *span;           /* strong, since labels are compared by its address; NULL: not known */
-    PyObject *span_context;   /* strong: the span's context, a tuple; NULL: not known */
+    PyObject *span;           /* strong, since labels are compared by its address; NULL: none, or not known */
+    PyObject *span_context;   /* strong: the span's context, a tuple; NULL: as above */
 } op_label_object;
 
 extern PyTypeObject op_label_type;

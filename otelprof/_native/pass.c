@@ -83,7 +83,7 @@ is_own(const op_sampler *s, uint32_t native_id)
 static void
 begin_record(op_sampler *s, op_record *r, uint32_t native_id, uint64_t now_ns)
 {
-    const uint64_t since_ns = s->must_begin ? now_ns : s->last_pass_ns;
+    const uint64_t since_ns = s->last_pass_ns;
     uint64_t used_ns = 0;
     r->native_id = native_id;
     r->clock = native_id == 0 ? 0 : op_clock_of_thread_tick(native_id);
@@ -150,7 +150,7 @@ discover(op_sampler *s, uint64_t now_ns)
     op_reader *reader = &s->walker.reader;
     uintptr_t head = 0;
     op_thread_view thread;
-    if (s->must_begin || now_ns - s->last_discovery_ns >= DISCOVERY_NS) {
+    if (now_ns - s->last_discovery_ns >= DISCOVERY_NS) {
         s->last_discovery_ns = now_ns;
         if (op_read_one_tick(reader, s->threads_head, sizeof head, SCRATCH)) {
             memcpy(&head, reader->view + SCRATCH, sizeof head);
@@ -489,32 +489,35 @@ sample_thread(op_sampler *s, op_record *r, uint64_t now_ns)
     return true;
 }
 
-static void
-begin_process(op_sampler *s)
+void
+op_pass_begin_tick(op_sampler *s, uint64_t now_ns)
 {
+    s->record_count = 0;
     s->accounted_ns = s->unseen_ns = 0;
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &s->process_begin_ns);
-    (void)op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &s->sampler_begin_ns);
-    s->sampler_seen_ns = s->sampler_begin_ns;
+    s->sampler_begin_ns = s->sampler_seen_ns;
     for (uint32_t i = 0; i < s->own_count; i++) {
         (void)op_clock_read_tick(op_clock_of_thread_tick(s->own[i].native_id), &s->own[i].seen_ns);
         s->own[i].begin_ns = s->own[i].seen_ns;
     }
+    s->last_pass_ns = now_ns;
+    s->last_discovery_ns = 0;
+    discover(s, now_ns);
+    for (uint32_t i = 0; i < s->record_count; i++) {
+        op_record *r = &s->records[i];
+        (void)(r->clock != 0 && op_clock_read_tick(r->clock, &r->counted_ns));
+    }
+    s->is_begun = true;
 }
 
 void
 op_pass_tick(op_sampler *s, uint64_t now_ns)
 {
     (void)op_codes_bury_tick(window_of(s)->codes, NULL, 0);
-    if (s->must_begin) {
-        s->record_count = 0;
-        begin_process(s);
-    }
     discover(s, now_ns);
     for (uint32_t i = 0; i < s->record_count;) {
         i += sample_thread(s, &s->records[i], now_ns);
     }
-    s->must_begin = false;
     s->last_pass_ns = now_ns;
     s->counters.passes += 1;
     const uint64_t seen_ns = s->sampler_seen_ns;
@@ -526,9 +529,6 @@ void
 op_pass_account_tick(op_sampler *s, uint64_t now_ns)
 {
     uint64_t process_ns = 0, used_ns = 0;
-    if (s->must_begin) {
-        return;
-    }
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &process_ns);
     uint64_t known_ns = s->accounted_ns + (s->sampler_seen_ns - s->sampler_begin_ns);
     for (uint32_t i = 0; i < s->record_count; i++) {
@@ -573,5 +573,5 @@ op_pass_end_tick(op_sampler *s, uint64_t now_ns)
         add_unsampled(s, r, now_ns - r->sampled_ns, r->pool_ns + spent_ns, now_ns);
     }
     s->record_count = 0;
-    s->must_begin = true;
+    s->is_begun = false;
 }

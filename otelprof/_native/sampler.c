@@ -68,7 +68,7 @@ empty(op_sampler *s)
     s->serial = 1;
     s->record_count = 0;
     s->own_count = 0;
-    s->must_begin = true;
+    s->is_begun = false;
     s->is_running = s->must_stop = false;
     s->stretched_ns = s->period_ns;
     s->counters = (op_counters){0};
@@ -245,10 +245,14 @@ op_sampler_start_nogil(op_sampler *s)
     int error = 0;
     (void)pthread_mutex_lock(&s->lock);
     if (!s->is_running) {
+        const uint64_t now_ns = op_clock_monotonic_ns_tick();
         s->must_stop = false;
-        s->must_begin = true;
         if (s->windows[s->active].group_count == 0) {
-            s->windows[s->active].start_ns = op_clock_monotonic_ns_tick();
+            s->windows[s->active].start_ns = now_ns;
+        }
+        s->sampler_seen_ns = 0; /* a new thread's clock */
+        if (!s->is_paused) {
+            op_pass_begin_tick(s, now_ns);
         }
         error = create_thread(s);
         s->is_running = error == 0;
@@ -267,7 +271,9 @@ op_sampler_stop_nogil(op_sampler *s)
     s->is_running = false;
     s->must_stop = true;
     if (was_running) {
-        op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+        if (s->is_begun) {
+            op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+        }
         (void)pthread_cond_signal(&s->wake);
     }
     (void)pthread_mutex_unlock(&s->lock);
@@ -282,11 +288,12 @@ void
 op_sampler_pause_nogil(op_sampler *s, bool paused)
 {
     (void)pthread_mutex_lock(&s->lock);
-    if (s->is_paused && !paused) {
-        s->must_begin = true; /* the time of the pause belongs to nobody */
+    const uint64_t now_ns = op_clock_monotonic_ns_tick();
+    if (s->is_running && s->is_paused && !paused) {
+        op_pass_begin_tick(s, now_ns); /* the time of the pause belongs to nobody */
     }
-    if (!s->is_paused && paused && !s->must_begin) {
-        op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+    if (s->is_running && s->is_begun && paused) {
+        op_pass_end_tick(s, now_ns);
     }
     s->is_paused = paused;
     (void)pthread_cond_signal(&s->wake);
@@ -328,7 +335,7 @@ op_sampler_take_window_nogil(op_sampler *s)
     (void)pthread_mutex_lock(&s->lock);
     const uint64_t now_ns = op_clock_monotonic_ns_tick();
     op_window *const taken = &s->windows[s->active];
-    if (s->is_running) {
+    if (s->is_running && s->is_begun) {
         op_pass_account_tick(s, now_ns);
     }
     taken->end_ns = now_ns;

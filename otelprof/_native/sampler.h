@@ -54,7 +54,7 @@ typedef struct op_sampler {
     pthread_t thread;
     bool is_running, must_stop, is_paused;
     bool is_locked_for_fork;
-    bool must_begin;       /* the next pass takes what it sees as the beginning */
+    bool is_begun;         /* every thread has a beginning from which its time counts */
     bool is_single_cpu;    /* this process may use one processor only */
     uint64_t period_ns;    /* asked for */
     uint64_t stretched_ns; /* what the budget allows */
@@ -88,7 +88,10 @@ typedef struct op_sampler {
 
 /* ---- pass.c ---- */
 
-/* Sample every thread once. `now_ns` is monotonic time. */
+/* Take what every thread has used so far as the beginning, at a start. `now_ns` is monotonic time. */
+void op_pass_begin_tick(op_sampler *sampler, uint64_t now_ns);
+
+/* Sample every thread once. */
 void op_pass_tick(op_sampler *sampler, uint64_t now_ns);
 
 /* Add CPU time of the process that no thread was seen to use, at a drain. */

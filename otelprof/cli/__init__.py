@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from otelprof.cli.doctor import doctor
 from otelprof.cli.run import run
 from otelprof.cli.show import show
 from otelprof.errors import OtelprofError
@@ -16,6 +17,7 @@ def commands() -> None:
     """Profile Python services, with the OpenTelemetry span on every sample."""
 
 
+commands.add_command(doctor)
 commands.add_command(run)
 commands.add_command(show)
 

@@ -19,7 +19,7 @@ class CodePlace(NamedTuple):
 
 
 class CodeNames:
-    """Names code objects. Made anew for each drain, as modules come and go.
+    """Names functions, for all collectors. Made anew for each drain, as modules come and go.
 
     A code object knows no module: it is the one module of `sys.modules` whose file is the code's. Where
     none or several have that file (code from `exec`; a package's `__main__` imported twice) there is no
@@ -36,15 +36,15 @@ class CodeNames:
         """The place of the instruction at byte `offset` (`f_lasti`) of `code`."""
         known = self._names.get(id(code))
         if known is None:
-            known = self._names[id(code)] = self._name(code)
+            known = self._names[id(code)] = self.name(code.co_filename, code.co_qualname)
         return CodePlace(*known, self._line(code, offset))
 
-    def _name(self, code: CodeType) -> tuple[str, str]:
-        filename = code.co_filename
-        if not filename.startswith("<"):
+    def name(self, filename: str, qualname: str) -> tuple[str, str]:
+        """The name to show, and the absolute file, of a code object with this file and qualified name."""
+        if filename and not filename.startswith("<"):
             filename = os.path.join(_START_DIRECTORY, filename)  # noqa: PTH118 - as above
         module = self._modules.get(filename, "")
-        return f"{module}.{code.co_qualname}" if module else code.co_qualname, filename
+        return f"{module}.{qualname}" if module else qualname, filename
 
     def _line(self, code: CodeType, offset: int) -> int:
         """From 1; the function's first line where the instruction has none of its own."""

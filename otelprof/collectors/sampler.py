@@ -30,6 +30,18 @@ _MAX_POOL_NS = 1_000_000_000  # CPU time waits this long for its thread to be se
 class SpanSource(Protocol):
     """Who knows the current span of a thread: `context.SpanReader`."""
 
+    def install(self) -> None:
+        """Begin to watch. Idempotent."""
+        ...
+
+    def uninstall(self) -> None:
+        """Watch no more. Idempotent."""
+        ...
+
+    def after_fork(self) -> None:
+        """Forget the parent's other threads in a forked child, and watch on if the parent did."""
+        ...
+
     def span_ids(self, ident: int, top: FrameType, place: Place) -> SpanIds | Unknown | None:
         """The span current in thread `ident`, whose innermost frame is `top`."""
         ...

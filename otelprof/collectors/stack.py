@@ -1,166 +1,66 @@
-"""CPU and wall time of all threads, by stack and span: the collector of the kinds `cpu` and `wall`."""
+"""CPU and wall time of all threads, by stack and span: which sampler takes the kinds `cpu` and `wall`."""
 
 import logging
-import random
-import threading
-import time
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
-from otelprof.collectors.sampler import Sampler, SpanSource
-from otelprof.collectors.window import Window
+from otelprof.collectors.core import CoreCollector
+from otelprof.collectors.python import PythonCollector
 from otelprof.config import Config
 from otelprof.errors import ConfigError
 from otelprof.interfaces import Collector
-from otelprof.model import KINDS, Profile
-from otelprof.threads import OwnThread
+from otelprof.labels import Spans
+from otelprof.model import KINDS
+from otelprof.native import why_not
 
 _log = logging.getLogger("otelprof")
 
-CPU_BUDGET = 0.01  # of one core, for the sampling thread: above it the rate goes down
-_MAX_STRETCH = 10  # but never below a tenth of what was asked for
-_PASSES_A_MEASUREMENT = 8
-_SMOOTHING = 0.3  # weight of the newest measurement in the mean cost of a pass
-_STOP_TIMEOUT_S = 0.1
+ASKED_FOR = "it was asked for"
+
+_said: set[str] = set()  # that the sampler is in Python is said once in a process
 
 
-class StackCollector:
-    """Samples stacks from a thread of its own, at `rate_hz` with jitter, and adds them up.
+def stack_collector(kinds: tuple[str, ...], config: Config, spans: Spans) -> Collector:
+    """The C core where it runs, else the sampler in Python.
 
-    The time between two passes varies by half of it, so that no program can run in step with them.
+    Raises:
+        ConfigError: one of `kinds` is not a kind of stack profile, or the core was asked for and cannot run.
     """
+    unknown = set(kinds) - KINDS.keys()
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise ConfigError(f"collect: {names} is not a kind of stack profile", setting="collect")
+    kinds = tuple(kind for kind in KINDS if kind in kinds)
+    if config.sampler == "python":
+        return PythonCollector(kinds, config, spans.reader, reason=ASKED_FOR)
+    collector, reason = core_collector(kinds, config, spans)
+    if collector is not None:
+        return collector
+    if config.sampler == "core":
+        _said.add(reason)
+        raise ConfigError(f"sampler: 'core' cannot be used: {reason}", setting="sampler")
+    _say(reason)
+    return PythonCollector(kinds, config, spans.reader, reason=reason)
 
-    def __init__(
-        self,
-        kinds: tuple[str, ...],
-        config: Config,
-        spans: SpanSource,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        unknown = set(kinds) - {"cpu", "wall"}
-        if unknown:
-            raise ConfigError(
-                f"collect: {', '.join(sorted(unknown))} is not a kind of stack profile"
-            )
-        self._kinds = tuple(kind for kind in KINDS if kind in kinds)
-        self._period_ns = round(NS_PER_S / config.rate_hz)
-        self._clock = clock
-        self._spans = spans
-        self._random = random.Random()  # noqa: S311 - jitter; the application's generator is left alone
-        self._reset()
 
-    def _reset(self) -> None:
-        self._lock = threading.Lock()  # held during a pass, and to take the window away
-        self._running = threading.Lock()  # held while sampling: waiting for it is the timer
-        self._thread: OwnThread | None = None
-        self._paused = False
-        self._sampler = Sampler(self._spans)
-        self._window = self._new_window()
-        self._cpu_remainder_ns = 0
-        self._passes = 0
-        self._cost_ns = 0.0
-        self._cpu_ns = 0
+def core_collector(
+    kinds: tuple[str, ...], config: Config, spans: Spans
+) -> tuple[CoreCollector | None, str]:
+    """The C core's collector, or why it cannot run here."""
+    reason = why_not()
+    if reason:
+        return None, reason
+    try:
+        return CoreCollector(kinds, config, spans.labels), ""
+    except RuntimeError as error:
+        return None, f"the C core's self-test failed: {error}"
+    except OSError as error:
+        return None, f"the C core cannot read memory: {error}"
 
-    def _new_window(self) -> Window:
-        return Window(self._clock.unix_ns(), self._clock.monotonic_ns())
 
-    def start(self) -> None:
-        """Start the sampling thread, if it does not run."""
-        if self._thread is not None:
-            return
-        running = self._running = threading.Lock()
-        running.acquire()
-        self._window = self._new_window()
-        self._sampler.begin(self._window, self._window.start_ns)
-        self._thread = OwnThread("sampler", lambda: self._run(running))
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the sampling thread; what it has collected stays to be drained."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._running.release()
-        thread.join(_STOP_TIMEOUT_S)
-        with self._lock:
-            self._sampler.end(self._window, self._clock.monotonic_ns())
-
-    def pause(self) -> None:
-        """Leave the thread asleep, but take no samples."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Sample again; the time of the pause belongs to nobody."""
-        with self._lock:
-            self._sampler.begin(self._window, self._clock.monotonic_ns())
-        self._paused = False
-
-    def drain(self) -> list[Profile]:
-        """Take the window away and make profiles of it."""
-        with self._lock:
-            if self._thread is not None:
-                self._sampler.add_unseen(self._window)
-            window, self._window = self._window, self._new_window()
-        profiles, self._cpu_remainder_ns = window.profiles(
-            self._kinds,
-            self._clock.monotonic_ns(),
-            self._period_ns,
-            self._cpu_remainder_ns,
+def _say(reason: str) -> None:
+    if not _said:
+        _said.add(reason)
+        _log.warning(
+            "otelprof: samples are taken in Python, which sees less (docs/limits.md), since %s; "
+            "OTELPROF_SAMPLER=python accepts that",
+            reason,
         )
-        return profiles
-
-    def health(self) -> Mapping[str, int]:
-        """Counters since the start, and the CPU time that sampling has cost."""
-        return {
-            "passes": self._passes,
-            "samples": self._sampler.samples,
-            "retries": self._sampler.retries,
-            "cut_passes": self._sampler.cut_passes,
-            "threads_without_clock": self._sampler.threads_without_clock(),
-            "sampler_cpu_ns": self._cpu_ns,
-        }
-
-    def after_fork(self) -> None:
-        """Begin anew in a forked child. The parent's locks may be held by threads that are not here."""
-        paused = self._paused
-        self._reset()
-        self._paused = paused
-
-    def _run(self, running: threading.Lock) -> None:
-        """Sample until `running` is free."""
-        # Beside the sampling: it takes a while where others compute.
-        with suppress(RuntimeError):  # at the program's end Python starts no thread
-            OwnThread("learner", self._sampler.learn).start()
-        due_ns = self._clock.monotonic_ns()
-        started_cpu_ns = time.thread_time_ns()
-        while True:
-            period_ns = self._stretched_period_ns() * (0.5 + self._random.random())
-            now_ns = self._clock.monotonic_ns()
-            # A pass that came late does not make the next one come early.
-            due_ns = max(due_ns + round(period_ns), now_ns)
-            if running.acquire(timeout=(due_ns - now_ns) / NS_PER_S):
-                return
-            with self._lock:
-                if not running.locked():
-                    return  # stopped while this thread waited for the GIL: the books are closed
-                if self._paused:
-                    continue
-                self._sampler.take_pass(self._window, self._clock.monotonic_ns())
-            self._passes += 1
-            if self._passes % _PASSES_A_MEASUREMENT == 0:
-                cpu_ns = time.thread_time_ns() - started_cpu_ns
-                cost_ns = (cpu_ns - self._cpu_ns) / _PASSES_A_MEASUREMENT
-                self._cost_ns += _SMOOTHING * (cost_ns - self._cost_ns)
-                self._cpu_ns = cpu_ns
-
-    def _stretched_period_ns(self) -> float:
-        """The period that keeps the mean cost of a pass within the budget."""
-        wanted = self._cost_ns / CPU_BUDGET
-        return min(max(self._period_ns, wanted), self._period_ns * _MAX_STRETCH)
-
-
-if TYPE_CHECKING:
-    _checked: type[Collector] = StackCollector

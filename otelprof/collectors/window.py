@@ -150,11 +150,13 @@ class Window:
         end_ns: int,
         period_ns: int,
         remainder_ns: int,
+        reason: str = "",
     ) -> tuple[list[Profile], int]:
         """The profiles of this window, and the CPU time left over to be counted in the next one.
 
         `samples` of a CPU profile is its CPU time in periods, rounded so that the sum is right: many
-        receivers know no nanoseconds and multiply the count by the period.
+        receivers know no nanoseconds and multiply the count by the period. `reason` is why the samples are
+        taken in Python.
         """
         profiles: list[Profile] = []
         names = CodeNames()
@@ -183,7 +185,7 @@ class Window:
                 duration_ns=end_ns - self.start_ns,
                 period_type=KINDS[kind][1],
                 period=period_ns,
-                producer=Producer(__version__, "python", "this build has no C core"),
+                producer=Producer(__version__, "python", reason),
                 losses=sorted(self.losses.items()),
             )
             if len(profile):

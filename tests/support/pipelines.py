@@ -74,6 +74,7 @@ class FakeCollector:
 
     def __init__(self) -> None:
         self.given = 0
+        self.ticks = 0
         self._profiles: list[Profile] = []
 
     def give(self, count: int = 1) -> None:
@@ -85,6 +86,9 @@ class FakeCollector:
     def drain(self) -> list[Profile]:
         taken, self._profiles = self._profiles, []
         return taken
+
+    def tick(self) -> None:
+        self.ticks += 1
 
     def start(self) -> None: ...
     def stop(self) -> None: ...

@@ -16,6 +16,7 @@ from typing import Any
 
 from otelprof.formats import pprof, spans_jsonl
 from otelprof.model import Profile, SpanRecord
+from tests.support import core
 
 TIMEOUT_S = 60.0  # after which a program hangs
 OTELPROF = str(Path(sys.executable).with_name("otelprof"))
@@ -108,13 +109,20 @@ def target(name: str) -> str:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This environment without settings of OpenTelemetry, otelprof and proxies, and with `variables`."""
+    """This environment without settings of OpenTelemetry, otelprof and proxies, and with `variables`.
+
+    The sampler is the one that the fixture `sampler` has chosen, else the core; where that is missing, the
+    sampler in Python as if asked for, so that it says nothing about that.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(_OURS) and name.lower() not in _PROXIES
     }
     quiet = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    quiet["OTELPROF_SAMPLER"] = os.environ.get(
+        "OTELPROF_SAMPLER", "python" if core.WHY_NOT else "core"
+    )
     # The targets share a module of the tests.
     return {**kept, **quiet, "PYTHONPATH": str(_ROOT), **variables}
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
-from otelprof.collectors.stack import StackCollector
-from otelprof.config import Config
-from otelprof.context import SpanReader
+from otelprof.collectors.stack import stack_collector
+from otelprof.config import Config, SamplerChoice
+from otelprof.labels import spans_by
 from otelprof.model import Profile, SpanRecord
 from otelprof.spans import SpanLog, SpanRecorder
 
@@ -16,10 +17,11 @@ from otelprof.spans import SpanLog, SpanRecorder
 class Session:
     """Collects stacks while it is open; `profiles` and `spans` are there when it is closed."""
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, sampler: str, rate_hz: float) -> None:
         self.log = SpanLog()
-        self.reader = SpanReader(self.log.local_root_of)
-        self.collector = StackCollector(("cpu", "wall"), Config(rate_hz=rate_hz), self.reader)
+        config = Config(rate_hz=rate_hz, sampler=cast("SamplerChoice", sampler))
+        spans = spans_by(self.log.local_root_of)
+        self.collector = stack_collector(("cpu", "wall"), config, spans)
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(SpanRecorder(self.log))
         self.tracer: Tracer = self.provider.get_tracer("tests")
@@ -32,16 +34,14 @@ class Session:
 
 
 @contextmanager
-def profiling(rate_hz: float = 200.0) -> Iterator[Session]:
+def profiling(sampler: str, rate_hz: float = 200.0) -> Iterator[Session]:
     """Profile the body of a `with` statement."""
-    session = Session(rate_hz)
-    session.reader.install()
+    session = Session(sampler, rate_hz)
     try:
         session.collector.start()
         yield session
     finally:
         session.collector.stop()
-        session.reader.uninstall()
         session.provider.shutdown()
     session.profiles = session.collector.drain()
     session.spans = session.log.take()

@@ -185,6 +185,17 @@ def directory(into: str) -> None:
         burn_later()
 
 
+def module(output: str) -> None:
+    set_provider()
+    profiler = otelprof.start(output=output)
+    same = otelprof.start() is profiler is otelprof.start(rate_hz=50)
+    wait_for_samples(profiler)
+    in_span("checkout", burn_checkout)
+    results = [otelprof.stop(), otelprof.stop()]
+    burn_later()
+    tell(same=same, results=results, stopped=our_threads())
+
+
 def disabled(output: str) -> None:
     with otelprof.Profiler(output=output, enabled=False) as profiler:
         burn()
@@ -205,6 +216,7 @@ WAYS: tuple[Callable[..., None], ...] = (
     unstopped,
     unstopped_with_provider,
     directory,
+    module,
     disabled,
 )
 

@@ -1,0 +1,57 @@
+"""`otelprof doctor`: what would run, and where every setting comes from."""
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from otelprof.version import __version__
+from tests.support.core import WHY_NOT
+from tests.support.programs import OTELPROF, run
+
+
+def doctor(cwd: Path, **variables: str) -> dict[str, str]:
+    """What it prints, by the first word of each line."""
+    finished = run([OTELPROF, "doctor"], cwd, {"OTELPROF_SAMPLER": "", **variables})
+    assert finished.code == 0
+    pairs = (line.partition(" ") for line in finished.out.splitlines() if line)
+    return {name: text.strip() for name, _, text in pairs}
+
+
+def test_says_which_sampler_would_run_and_why(tmp_path: Path) -> None:
+    said = doctor(tmp_path)
+    assert said["otelprof"] == __version__
+    assert platform.python_version() in said["interpreter"]
+    assert said["sampler"] == "auto (default)"  # the setting, which comes last
+
+
+@pytest.mark.parametrize("asked", ["", "python"])
+def test_says_why_not_the_core(tmp_path: Path, asked: str) -> None:
+    finished = run([OTELPROF, "doctor"], tmp_path, {"OTELPROF_SAMPLER": asked})
+    line = next(line for line in finished.out.splitlines() if line.startswith("sampler"))
+    if asked:
+        assert line.endswith("python, as OTELPROF_SAMPLER says")
+    else:
+        assert line.split(maxsplit=1)[1] == (f"python, since {WHY_NOT}" if WHY_NOT else "core")
+    assert finished.said == []
+
+
+def test_says_where_settings_come_from(tmp_path: Path) -> None:
+    said = doctor(
+        tmp_path,
+        OTELPROF_RATE="33",
+        OTELPROF_EXPORTER="none",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://general:4317",
+        OTEL_EXPORTER_OTLP_PROFILES_HEADERS="key=secret",
+    )
+    assert said["rate_hz"] == "33.0 (OTELPROF_RATE)"
+    assert said["exporters"] == "none (OTELPROF_EXPORTER)"
+    assert said["flush_s"] == "15.0 (default)"
+    assert said["otlp.endpoint"] == "http://general:4317 (OTEL_EXPORTER_OTLP_ENDPOINT)"
+    assert said["otlp.headers"] == "key=… (OTEL_EXPORTER_OTLP_PROFILES_HEADERS)"
+
+
+def test_names_a_bad_value(tmp_path: Path) -> None:
+    finished = run([OTELPROF, "doctor"], tmp_path, {"OTELPROF_RATE": "fast"})
+    (line,) = finished.said
+    assert "OTELPROF_RATE='fast' is not used" in line

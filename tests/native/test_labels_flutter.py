@@ -1,0 +1,168 @@
+"""T1: of tasks that take turns as fast as they can, no sample has another task's span."""
+
+import asyncio
+import ctypes
+import importlib.util
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from typing import Any, cast
+
+import pytest
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from tests.native.installed import core
+from tests.native.spans import Spans, Tally, Work
+from tests.native.windows import Goal, Recording, Workload, recordings
+
+UNKNOWN_MOST = 0.05
+PASSES = 1_500
+# PyContextVar's: object, name, default, cached value, thread and version, hash (pycore_context.h).
+HASH_AT = 56
+
+LOOPS = ["asyncio", "uvloop"]
+Body = Callable[[Work, Goal], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(autouse=True)
+def _labels() -> Iterator[None]:
+    core.set_labels(enabled=True, span_key=_SPAN_KEY)
+    yield
+    core.set_labels(enabled=False)
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name == "asyncio":
+        return asyncio.new_event_loop()
+    if importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop is not installed")
+    loop = importlib.import_module("uvloop").new_event_loop()
+    return cast("asyncio.AbstractEventLoop", loop)
+
+
+async def task(work: Work, goal: Goal) -> None:
+    while not goal.is_reached():
+        work(10)
+        await asyncio.sleep(0)
+
+
+def task_of(index: int) -> Body:
+    name = f"task_{index}"
+    code = task.__code__.replace(co_name=name, co_qualname=name)
+    return types.FunctionType(code, globals())
+
+
+def flutter(spans: Spans, loop_name: str, others: list[ContextVar[int]]) -> Workload:
+    bodies = [task_of(index) for index in range(spans.count + 1)]
+
+    async def one(index: int, goal: Goal) -> None:
+        for other in others:
+            other.set(index)
+        with spans.current(index):
+            await bodies[index](spans.works[index], goal)
+
+    async def main(goal: Goal) -> None:
+        tasks: list[Awaitable[None]] = [one(index + 1, goal) for index in range(spans.count)]
+        await asyncio.gather(*tasks)
+
+    def workload(goal: Goal) -> None:
+        with asyncio.Runner(loop_factory=lambda: new_loop(loop_name)) as runner:
+            runner.run(main(goal))
+
+    return workload
+
+
+def check(spans: Spans, workload: Workload, unknown_most: float = UNKNOWN_MOST) -> Tally:
+    total = Tally()
+    last: Recording | None = None
+    for last in recordings(workload, passes=PASSES, settings={"var": spans.var}):
+        total.add(last.of_thread())
+        total.assert_right(unknown_most=unknown_most)
+    assert last is not None
+    assert total.right
+    print({name: last.health[name] for name in ("retries", "truncated", "torn", "span_unknown")})
+    return total
+
+
+@pytest.mark.parametrize(
+    ("loop", "tasks", "variables"),
+    [
+        ("asyncio", 20, 0),
+        ("asyncio", 20, 200),
+        ("asyncio", 200, 30),
+        ("uvloop", 20, 30),
+        ("uvloop", 200, 0),
+    ],
+)
+def test_t1_of_fluttering_tasks_none_has_the_span_of_another(
+    loop: str, tasks: int, variables: int
+) -> None:
+    spans = Spans(tasks)
+    others = [ContextVar[int](f"other_{index}") for index in range(variables)]
+    check(spans, flutter(spans, loop, others))
+
+
+def collide(var: ContextVar[Any], like: ContextVar[Any]) -> None:
+    """Give `var`, which is not used yet, the hash of another."""
+    stored = ctypes.c_ssize_t.from_address(id(var) + HASH_AT)
+    assert stored.value == hash(var)
+    stored.value = hash(like)
+    assert hash(var) == hash(like)
+
+
+@pytest.mark.parametrize("others", [1, 3, 40])
+def test_t1_of_variables_with_the_same_hash_the_right_one_is_read(others: int) -> None:
+    spans = Spans(20)
+    variables = [ContextVar[int](f"other_{index}") for index in range(others)]
+    for variable in variables[: 3 if others > 3 else others]:
+        collide(variable, spans.var)
+    check(spans, flutter(spans, "asyncio", variables))
+
+
+def in_contexts_of_their_own(spans: Spans) -> Workload:
+    """Two contexts entered in turn by one function: nothing differs but the label and the leaf."""
+    contexts = [copied_with(spans, index) for index in (1, 2)]
+
+    def workload(goal: Goal) -> None:
+        enter = [context.run for context in contexts]
+        works = spans.works[1:3]
+        while not goal.is_reached():
+            for _ in range(50):
+                enter[0](works[0], 10)
+                enter[1](works[1], 10)
+
+    return workload
+
+
+def copied_with(spans: Spans, index: int) -> Any:
+    contextvars = importlib.import_module("contextvars")
+    context = contextvars.copy_context()
+    context.run(spans.runtime.attach, spans.contexts[index])
+    return context
+
+
+def attached_in_turn(spans: Spans) -> Workload:
+    def workload(goal: Goal) -> None:
+        attach, detach = spans.runtime.attach, spans.runtime.detach
+        (_, first, second), (outside, in_first, in_second) = spans.contexts, spans.works
+        while not goal.is_reached():
+            for _ in range(50):
+                token = attach(first)
+                in_first(10)
+                detach(token)
+                outside(10)
+                token = attach(second)
+                in_second(10)
+                detach(token)
+
+    return workload
+
+
+@pytest.mark.parametrize("change", [in_contexts_of_their_own, attached_in_turn])
+def test_t1_a_label_that_changes_around_the_leaf_is_never_the_other(
+    change: Callable[[Spans], Workload],
+) -> None:
+    spans = Spans(2)
+    # The label changes every few hundred nanoseconds here, so it often is not known; it is never wrong.
+    found = check(spans, change(spans), unknown_most=1.0)
+    found.assert_seen(1, 2)
