@@ -52,6 +52,11 @@
 /* As much of a PyThreadState as is copied. */
 #define OP_THREAD_BYTES (offsetof(PyThreadState, datastack_limit) + sizeof(void *))
 
+/* Of it, what tells that no Context was entered or left: `context` and `context_ver` behind it. */
+#define OP_BRACKET_OFFSET offsetof(PyThreadState, context)
+#define OP_BRACKET_BYTES (2 * sizeof(uint64_t))
+_Static_assert(offsetof(PyThreadState, context_ver) == OP_BRACKET_OFFSET + sizeof(uint64_t), "context_ver");
+
 typedef struct {
     uintptr_t next;
     uint64_t id;    /* unique in its interpreter, so it tells a reused address */
@@ -65,6 +70,14 @@ typedef struct {
     uintptr_t root;       /* the frame that ends every walk; 0: a walk ends at `previous == NULL` */
     bool holds_gil;       /* only where op_thread_knows_gil */
 } op_thread_view;
+
+static inline uintptr_t
+op_bracket_context_tick(const void *copy)
+{
+    uintptr_t context;
+    memcpy(&context, copy, sizeof context);
+    return context;
+}
 
 /* 3.11 and 3.12 keep the innermost frame in a `_PyCFrame` on the C stack, so there is one more hop. */
 #if PY_VERSION_HEX < 0x030D0000
@@ -269,7 +282,7 @@ op_code_parse_tick(const void *copy, op_code_view *out)
     out->linetable = (uintptr_t)code->co_linetable;
     out->first_line = code->co_firstlineno;
     if (units <= 0 || units > INT32_MAX / 4 || code->_co_firsttraceable < 0
-        || code->_co_firsttraceable > units) {
+        || code->_co_firsttraceable > INT32_MAX / 4) {
         return false;
     }
     out->first_traceable_bytes = (uint32_t)code->_co_firsttraceable * 2u;

@@ -6,7 +6,8 @@
 #include "compat_object.h"
 
 /* Written with the GIL held, as all state of this file. */
-_Atomic uint64_t op_label_changes;
+_Atomic uint64_t op_label_changes_begun;
+_Atomic uint64_t op_label_changes_done;
 
 /* ---- labels -------------------------------------------------------------------------------------------- */
 
@@ -560,13 +561,21 @@ typedef struct {
     PyObject *var; /* a ContextVar; NULL before __init__ */
 } op_runtime_context_object;
 
-/* After the change, so that whoever sees the number sees the change too. */
+/* Only the holder of the GIL writes: no need for locked additions. */
 static void
-op_count_change(void)
+op_begin_change(void)
 {
-    /* Only the holder of the GIL writes: no need for a locked addition. */
-    uint64_t changes = atomic_load_explicit(&op_label_changes, memory_order_relaxed);
-    atomic_store_explicit(&op_label_changes, changes + 1, memory_order_release);
+    const uint64_t begun = atomic_load_explicit(&op_label_changes_begun, memory_order_relaxed);
+    atomic_store_explicit(&op_label_changes_begun, begun + 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* the change is seen no earlier */
+}
+
+/* Also of a change that has failed. */
+static void
+op_end_change(void)
+{
+    const uint64_t done = atomic_load_explicit(&op_label_changes_done, memory_order_relaxed);
+    atomic_store_explicit(&op_label_changes_done, done + 1, memory_order_release);
 }
 
 /* A new reference to the variable: what is called meanwhile may call __init__ again. */
@@ -614,11 +623,10 @@ op_attach(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *nam
     PyObject *token = NULL;
     PyObject *value = op_value_of(var, context);
     if (value != NULL) {
+        op_begin_change();
         token = PyContextVar_Set(var, value);
+        op_end_change();
         Py_DECREF(value);
-    }
-    if (token != NULL) {
-        op_count_change();
     }
     Py_DECREF(var);
     return token;
@@ -660,12 +668,13 @@ op_detach(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *nam
     if (var == NULL) {
         return NULL;
     }
+    op_begin_change();
     int result = PyContextVar_Reset(var, token);
+    op_end_change();
     Py_DECREF(var);
     if (result < 0) {
         return NULL;
     }
-    op_count_change();
     Py_RETURN_NONE;
 }
 

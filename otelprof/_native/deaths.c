@@ -7,7 +7,6 @@
 
 static _Atomic uintptr_t ring[OP_DEATHS_KEPT]; /* written by the holder of the main interpreter's GIL */
 static _Atomic uint64_t died;                  /* the same; published after the entry */
-static bool is_watching;
 
 static void
 note_death(const void *code)
@@ -43,15 +42,18 @@ on_code_event(PyCodeEvent event, PyCodeObject *code)
 bool
 op_deaths_watch(void)
 {
-    if (!is_watching) {
-        is_watching = PyCode_AddWatcher(on_code_event) >= 0;
+    /* Watchers are the interpreter's: after Py_FinalizeEx and Py_InitializeEx there are none. */
+    static int watcher = -1;
+    const PyInterpreterState *main = PyInterpreterState_Main();
+    if (watcher < 0 || main->code_watchers[watcher] != on_code_event) {
+        watcher = PyCode_AddWatcher(on_code_event);
     }
-    return is_watching;
+    return watcher >= 0;
 }
 
 #else
 
-static destructor dealloc_of_code;
+static destructor dealloc_of_code; /* NULL: not wrapped yet */
 
 static void
 dealloc_and_note(PyObject *code)
@@ -63,13 +65,12 @@ dealloc_and_note(PyObject *code)
 bool
 op_deaths_watch(void)
 {
-    if (!is_watching) {
+    if (dealloc_of_code == NULL) {
         /* Another tool may wrap the slot too; each calls the one it found, and we never put it back. */
         dealloc_of_code = PyCode_Type.tp_dealloc;
         PyCode_Type.tp_dealloc = dealloc_and_note;
-        is_watching = true;
     }
-    return is_watching;
+    return true;
 }
 
 #endif

@@ -271,5 +271,8 @@ op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context
     finder f = {reader, known, found, SCRATCH, true};
     const op_label_state state = find(env, &f, context, label);
     *is_predicted = f.is_predicted;
+    if (state == OP_LABEL_TORN) {
+        found->count = 0; /* it leads nowhere */
+    }
     return state;
 }

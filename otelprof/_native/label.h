@@ -32,9 +32,26 @@ typedef struct {
 
 _Static_assert(sizeof(op_label) == 40, "labels are compared and hashed as bytes");
 
-/* Bumped by every attach and detach, after it took effect, by whoever holds the GIL. Equal before and after
- * reading a thread: no label of any thread has changed in between. */
-extern _Atomic uint64_t op_label_changes;
+/* Attaches and detaches of all threads, counted before and after each takes effect by whoever holds the GIL.
+ * More begun than done: one is under way, also while it runs destructors, which may attach and detach. */
+extern _Atomic uint64_t op_label_changes_begun;
+extern _Atomic uint64_t op_label_changes_done;
+
+/* False if a label is just changing. If not, and `*begun` stands still, none changes. */
+static inline bool
+op_label_is_quiet_tick(uint64_t *begun)
+{
+    const uint64_t done = atomic_load_explicit(&op_label_changes_done, memory_order_acquire);
+    *begun = atomic_load_explicit(&op_label_changes_begun, memory_order_acquire);
+    return done == *begun;
+}
+
+static inline bool
+op_label_stood_still_tick(uint64_t begun)
+{
+    atomic_thread_fence(memory_order_acquire); /* after everything that was read */
+    return atomic_load_explicit(&op_label_changes_begun, memory_order_relaxed) == begun;
+}
 
 /* ---- finding it from outside ---- */
 

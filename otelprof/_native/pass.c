@@ -24,7 +24,7 @@ window_of(op_sampler *s)
 
 /* ---- adding ---- */
 
-static void
+static uint32_t
 add(op_sampler *s, op_record *r, uint32_t stack, uint32_t label, uint32_t flags, uint64_t samples,
     uint64_t wall_ns, uint64_t cpu_ns, uint64_t now_ns)
 {
@@ -34,8 +34,8 @@ add(op_sampler *s, op_record *r, uint32_t stack, uint32_t label, uint32_t flags,
         r->is_still = false; /* its stack and label were rows of another window */
         r->thread = op_window_thread_tick(window, r->ident, r->native_id);
     }
-    op_window_add_tick(window, &(op_group){
-                                   .stack = stack,
+    return op_window_add_tick(window, &(op_group){
+                                          .stack = stack,
                                    .label = label,
                                    .thread = r->thread,
                                    .flags = flags,
@@ -64,7 +64,9 @@ drop(op_sampler *s, op_record *r, uint64_t now_ns)
 {
     add_unsampled(s, r, 0, r->pool_ns, now_ns);
     s->record_count -= 1;
+    op_prediction *const free_prediction = r->prediction;
     *r = s->records[s->record_count];
+    s->records[s->record_count].prediction = free_prediction;
 }
 
 static bool
@@ -137,7 +139,11 @@ list_threads(op_sampler *s, uintptr_t head, bool all, uint64_t now_ns)
         if (r == NULL) {
             r = &s->records[s->record_count];
             s->record_count += 1;
-            *r = (op_record){.address = at, .id = thread.id, .ident = thread.ident};
+            /* Records change places; what was another's goes with the place. */
+            op_prediction *const prediction =
+                r->prediction != NULL ? r->prediction : &s->predictions[s->record_count - 1];
+            *prediction = (op_prediction){0};
+            *r = (op_record){.address = at, .id = thread.id, .ident = thread.ident, .prediction = prediction};
             begin_record(s, r, thread.native_id, now_ns);
         }
         at = thread.next;
@@ -158,14 +164,27 @@ discover(op_sampler *s, uint64_t now_ns)
         }
         return;
     }
-    if (!op_read_one_tick(reader, s->threads_head, sizeof head, SCRATCH)) {
+    const struct iovec ranges[2] = {
+        {(void *)s->threads_head, sizeof head},
+        {(void *)s->last_head, OP_THREAD_BYTES},
+    };
+    const size_t got = op_read_tick(reader, ranges, s->last_head != 0 ? 2 : 1, SCRATCH);
+    if (got < sizeof head) {
         return;
     }
     memcpy(&head, reader->view + SCRATCH, sizeof head);
+    if (head == s->last_head && got == sizeof head + OP_THREAD_BYTES) {
+        op_thread_parse_tick(reader->view + SCRATCH + sizeof head, &thread);
+        if (thread.id == s->last_head_id) {
+            return;
+        }
+    }
     const op_record *known = find_record(s, head);
     if (known != NULL && op_read_one_tick(reader, head, OP_THREAD_BYTES, SCRATCH)) {
         op_thread_parse_tick(reader->view + SCRATCH, &thread);
         if (thread.id == known->id) {
+            s->last_head = head;
+            s->last_head_id = thread.id;
             return;
         }
     }
@@ -264,26 +283,42 @@ resolve(op_sampler *s, uint32_t first, uint32_t count, bool is_truncated)
 
 typedef struct {
     uint32_t stack, label, flags;
-    bool has_moved, is_still, is_truncated;
-    uint32_t part_frames; /* of a stack that is not proved in full */
+    bool has_moved, is_still, is_truncated, is_torn;
+    uint32_t worth; /* how much is proved of a sample that is not proved in full */
     uint64_t clock_after_ns;
 } sample;
 
-/* Keep what an attempt has proved of a thread that ran, if it is more than what was kept before: frames from the
- * root on, and no label. */
+static uint32_t
+label_row(op_sampler *s, const op_walk *walk)
+{
+    if (walk->has_label && walk->label_state == OP_LABEL_FOUND) {
+        return op_window_label_tick(window_of(s), &walk->label);
+    }
+    return walk->has_label && walk->label_state == OP_LABEL_NONE ? OP_NO_LABEL : OP_UNKNOWN_LABEL;
+}
+
+/* Keep what an attempt has proved of a thread that ran, if it is more than what was kept before: the label, and
+ * frames from the root on. */
 static void
 keep_part(op_sampler *s, const op_walk *walk, sample *out)
 {
     const uint32_t frames = walk->ends_at_root ? walk->count - walk->first : 0;
-    if (frames <= out->part_frames) {
+    const uint32_t worth = frames + (walk->has_label ? OP_FRAMES_MOST : 0);
+    if (worth <= out->worth) {
         return;
     }
-    const resolved stack = resolve(s, walk->first, walk->count, walk->first > 0);
-    if (stack.is_good) {
-        out->stack = stack.row;
-        out->part_frames = frames;
-        out->is_truncated = walk->first > 0;
+    resolved stack = {0, false};
+    if (frames > 0) {
+        stack = resolve(s, walk->first, walk->count, walk->first > 0);
     }
+    if (!stack.is_good) {
+        stack.row = op_window_synthetic_tick(window_of(s), OP_CODE_UNREAD);
+    }
+    out->stack = stack.row;
+    out->label = label_row(s, walk);
+    out->worth = worth;
+    out->is_torn = !stack.is_good;
+    out->is_truncated = stack.is_good && walk->first > 0;
 }
 
 /* Make a sample of what was kept. */
@@ -291,33 +326,15 @@ static void
 settle(op_sampler *s, sample *out)
 {
     op_window *window = window_of(s);
-    out->label = OP_UNKNOWN_LABEL;
-    if (out->part_frames == 0) {
-        window->losses[OP_LOSS_TORN] += 1;
-        s->counters.torn += 1;
+    if (out->worth == 0) {
         out->stack = op_window_synthetic_tick(window, OP_CODE_UNREAD);
-    }
-    else if (out->is_truncated) {
-        window->losses[OP_LOSS_TRUNCATED] += 1;
-        s->counters.truncated += 1;
-    }
-}
-
-static void
-label_sample(op_sampler *s, const op_walk *walk, sample *out)
-{
-    switch (walk->label_state) {
-    case OP_LABEL_FOUND:
-        out->label = op_window_label_tick(window_of(s), &walk->label);
-        break;
-    case OP_LABEL_NONE:
-        out->label = OP_NO_LABEL;
-        break;
-    case OP_LABEL_HIDDEN:
-    case OP_LABEL_TORN:
         out->label = OP_UNKNOWN_LABEL;
-        break;
+        out->is_torn = true;
     }
+    window->losses[OP_LOSS_TORN] += out->is_torn;
+    s->counters.torn += out->is_torn;
+    window->losses[OP_LOSS_TRUNCATED] += out->is_truncated;
+    s->counters.truncated += out->is_truncated;
 }
 
 /* Read a thread until it is proved, a few times at most. */
@@ -335,7 +352,7 @@ take_sample(op_sampler *s, op_record *r, uint64_t used_ns, sample *out)
             }
         }
         (void)op_codes_bury_tick(window_of(s)->codes, NULL, 0);
-        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, &r->prediction, &walk);
+        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, r->prediction, &walk);
         if (walk.status == OP_WALK_GONE || walk.status == OP_WALK_NO_FRAMES) {
             return walk.status;
         }
@@ -357,7 +374,7 @@ take_sample(op_sampler *s, op_record *r, uint64_t used_ns, sample *out)
         if (stack.is_good) {
             out->stack = stack.row;
             out->is_still = walk.is_still;
-            label_sample(s, &walk, out);
+            out->label = label_row(s, &walk);
             return OP_WALK_PROVED;
         }
     }
@@ -399,14 +416,15 @@ is_runnable(uint32_t native_id)
 }
 
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
- * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor. */
+ * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
+ * the kernel is asked about when time has waited for long. Not sooner: a thread just woken is ready, too. */
 static bool
-is_on_cpu(const op_sampler *s, op_record *r, const sample *taken, bool has_used, uint64_t now_ns)
+is_on_cpu(op_record *r, const sample *taken, bool has_used, uint64_t now_ns)
 {
     if (taken->has_moved || (has_used && (taken->flags & OP_FLAG_HELD_GIL))) {
         return true;
     }
-    if (!has_used || (!s->is_single_cpu && now_ns - r->looked_ns < POOL_LOOK_NS)) {
+    if (!has_used || now_ns - r->looked_ns < POOL_LOOK_NS) {
         return false;
     }
     r->looked_ns = now_ns;
@@ -425,7 +443,7 @@ account(op_sampler *s, op_record *r, const sample *taken, uint64_t used_ns, uint
     }
     r->pool_ns += spent_ns;
     s->accounted_ns += spent_ns;
-    if (is_on_cpu(s, r, taken, spent_ns > 0, now_ns)) {
+    if (is_on_cpu(r, taken, spent_ns > 0, now_ns)) {
         flags |= OP_FLAG_ON_CPU;
         cpu_ns = r->pool_ns;
         r->pool_ns = 0;
@@ -442,6 +460,7 @@ account(op_sampler *s, op_record *r, const sample *taken, uint64_t used_ns, uint
     r->flags = flags & ~OP_FLAG_ON_CPU;
     r->clock_ns = taken->clock_after_ns;
     r->is_still = taken->is_still;
+    r->group = UINT32_MAX;
 }
 
 /* Sample one thread. False if its record was dropped, and another has taken the place. */
@@ -460,7 +479,16 @@ sample_thread(op_sampler *s, op_record *r, uint64_t now_ns)
     if (r->is_still && r->window == s->serial && r->clock_ns == used_ns) {
         s->counters.unmoved += 1;
         s->counters.samples += 1;
-        add(s, r, r->stack, r->label, r->flags, 1, now_ns - r->sampled_ns, 0, now_ns);
+        if (r->group == UINT32_MAX) {
+            r->group = add(s, r, r->stack, r->label, r->flags, 1, now_ns - r->sampled_ns, 0, now_ns);
+        }
+        else {
+            op_group *const group = &window_of(s)->groups[r->group];
+            group->samples += 1;
+            group->wall_ns += now_ns - r->sampled_ns;
+            group->last_ns = now_ns;
+            window_of(s)->losses[OP_LOSS_UNKNOWN] += r->label == OP_UNKNOWN_LABEL;
+        }
         r->sampled_ns = now_ns;
         return true;
     }

@@ -9,11 +9,13 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #define STACK_BYTES ((size_t)256 << 10)
 #define JITTER_LOW 0.5 /* the time between two passes varies from so much of the period to 1.5 of it */
 #define THROTTLE_NS OP_NS_PER_S
 #define STRETCH_MOST 50u
+#define TURN_NS 100000 /* a pass takes less */
 #define FORK_WAIT_NS 50000000 /* a fork waits so long for the end of a pass */
 
 /* All samplers of the process, for forks. `registry` is held to change the list, and throughout a fork. */
@@ -44,6 +46,8 @@ lay_out(op_sampler *s)
     s->places = (uint32_t *)(void *)(s->addresses + OP_DEPTH_MOST + 2);
     at += rounded((OP_DEPTH_MOST + 2) * (sizeof(uintptr_t) + sizeof(uint32_t)));
     s->records = (op_record *)(void *)at;
+    at += rounded(OP_RECORDS_MOST * sizeof(op_record));
+    s->predictions = (op_prediction *)(void *)at;
 }
 
 static size_t
@@ -52,14 +56,23 @@ memory_bytes(void)
     return 2 * (rounded(op_codes_memory_bytes()) + rounded(op_window_memory_bytes()))
            + rounded(op_walker_memory_bytes())
            + rounded((OP_DEPTH_MOST + 2) * (sizeof(uintptr_t) + sizeof(uint32_t)))
-           + rounded(OP_RECORDS_MOST * sizeof(op_record));
+           + rounded(OP_RECORDS_MOST * sizeof(op_record)) + rounded(OP_RECORDS_MOST * sizeof(op_prediction));
+}
+
+/* Give pages back; they are zeros from now on. Locked ones (mlockall) the kernel does not take. */
+static void
+zero(void *memory, size_t bytes)
+{
+    if (madvise(memory, bytes, MADV_DONTNEED) != 0) {
+        memset(memory, 0, bytes);
+    }
 }
 
 /* Everything as it was after opening, but the reader. Also in a forked child, in its atfork handler. */
 static void
 empty(op_sampler *s)
 {
-    (void)madvise(s->memory, s->memory_bytes, MADV_DONTNEED); /* private and anonymous: zeros from now on */
+    zero(s->memory, s->memory_bytes); /* private and anonymous: zeros from now on */
     for (int i = 0; i < 2; i++) {
         op_codes_clear_tick(&s->codes[i]);
         op_window_clear_tick(&s->windows[i], &s->codes[0], op_clock_monotonic_ns_tick());
@@ -75,17 +88,13 @@ empty(op_sampler *s)
 }
 
 static bool
-is_single_cpu(void)
-{
-    cpu_set_t cpus;
-    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
-}
-
-static bool
 init_lock(op_sampler *s)
 {
     pthread_condattr_t attributes;
-    int error = pthread_mutex_init(&s->lock, NULL);
+    int error = pthread_mutex_init(&s->life, NULL);
+    if (error == 0) {
+        error = pthread_mutex_init(&s->lock, NULL);
+    }
     if (error == 0 && (error = pthread_condattr_init(&attributes)) == 0) {
         (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         error = pthread_cond_init(&s->wake, &attributes);
@@ -98,6 +107,8 @@ init_lock(op_sampler *s)
 bool
 op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
 {
+    s->first = first;
+    s->only = only;
     s->memory_bytes = memory_bytes();
     s->memory = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                      -1, 0);
@@ -108,7 +119,6 @@ op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
     lay_out(s);
     empty(s);
     s->walker.reader.fd = -1;
-    s->is_single_cpu = is_single_cpu();
     s->random = op_clock_monotonic_ns_tick() | 1;
     if (!init_lock(s) || !op_reader_open_nogil(&s->walker.reader, first, only)) {
         const int error = errno;
@@ -194,6 +204,25 @@ wait_until(op_sampler *s, uint64_t due_ns)
     return !s->must_stop && error == ETIMEDOUT;
 }
 
+/* Ask to be run at once when it is time, for short turns (EEVDF, Linux 6.12 on: sched(7), sched_runtime of
+ * SCHED_OTHER). Else the sampler may wait for the end of the very burst of work that it is to see. */
+static void
+ask_for_short_turns(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attributes = {.size = sizeof attributes};
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0
+        && attributes.policy == SCHED_OTHER) {
+        attributes.runtime_ns = TURN_NS;
+        (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    }
+}
+
 static void *
 run(void *argument)
 {
@@ -201,6 +230,7 @@ run(void *argument)
     measurement last = {op_clock_monotonic_ns_tick(), 0};
     uint64_t due_ns = last.wall_ns;
     (void)prctl(PR_SET_NAME, "otelprof", 0, 0, 0);
+    ask_for_short_turns();
     (void)op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &last.cpu_ns);
     (void)pthread_mutex_lock(&s->lock);
     while (wait_until(s, due_ns)) {
@@ -243,6 +273,7 @@ bool
 op_sampler_start_nogil(op_sampler *s)
 {
     int error = 0;
+    (void)pthread_mutex_lock(&s->life);
     (void)pthread_mutex_lock(&s->lock);
     if (!s->is_running) {
         const uint64_t now_ns = op_clock_monotonic_ns_tick();
@@ -258,6 +289,7 @@ op_sampler_start_nogil(op_sampler *s)
         s->is_running = error == 0;
     }
     (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_mutex_unlock(&s->life);
     errno = error;
     return error == 0;
 }
@@ -265,6 +297,7 @@ op_sampler_start_nogil(op_sampler *s)
 void
 op_sampler_stop_nogil(op_sampler *s)
 {
+    (void)pthread_mutex_lock(&s->life);
     (void)pthread_mutex_lock(&s->lock);
     const bool was_running = s->is_running;
     const pthread_t thread = s->thread;
@@ -280,6 +313,7 @@ op_sampler_stop_nogil(op_sampler *s)
     if (was_running) {
         (void)pthread_join(thread, NULL); /* it holds nothing and waits for nothing but `lock` */
     }
+    (void)pthread_mutex_unlock(&s->life);
 }
 
 /* ---- control ---- */
@@ -356,9 +390,9 @@ op_sampler_give_back_nogil(op_sampler *s, op_window *window)
 {
     (void)pthread_mutex_lock(&s->lock);
     const size_t bytes = rounded(op_window_memory_bytes());
-    (void)madvise(window->places, bytes, MADV_DONTNEED); /* its memory begins with the places */
+    zero(window->places, bytes); /* its memory begins with the places */
     if (window->codes != s->windows[s->active].codes) {
-        (void)madvise(window->codes->slots, rounded(op_codes_memory_bytes()), MADV_DONTNEED);
+        zero(window->codes->slots, rounded(op_codes_memory_bytes()));
     }
     op_window_clear_tick(window, s->windows[s->active].codes, window->end_ns);
     (void)pthread_mutex_unlock(&s->lock);
@@ -420,8 +454,7 @@ after_fork_in_child(void)
 bool
 op_sampler_reopen_nogil(op_sampler *s)
 {
-    s->is_single_cpu = is_single_cpu();
-    return s->walker.reader.view != NULL || op_reader_open_nogil(&s->walker.reader, OP_BACKEND_MEMFD, false);
+    return s->walker.reader.view != NULL || op_reader_open_nogil(&s->walker.reader, s->first, s->only);
 }
 
 bool

@@ -40,7 +40,8 @@ typedef struct {
     uint64_t sampled_ns;    /* when it was sampled last */
     uint32_t window;        /* serial number of the window that the rows below are of */
     uint32_t thread, stack, label, flags;
-    op_prediction prediction;
+    uint32_t group; /* row of the last sample in its window */
+    op_prediction *prediction; /* apart: 5.6 KiB, and an unmoved thread does not touch it */
 } op_record;
 
 typedef struct {
@@ -51,14 +52,16 @@ typedef struct op_sampler {
     struct op_sampler *next; /* of all samplers, for forks */
     pthread_mutex_t lock;    /* held during a pass */
     pthread_cond_t wake;
+    pthread_mutex_t life;    /* held throughout a start or a stop; taken before `lock` */
     pthread_t thread;
     bool is_running, must_stop, is_paused;
     bool is_locked_for_fork;
     bool is_begun;         /* every thread has a beginning from which its time counts */
-    bool is_single_cpu;    /* this process may use one processor only */
     uint64_t period_ns;    /* asked for */
     uint64_t stretched_ns; /* what the budget allows */
     double cpu_budget;
+    op_backend first; /* the way to read memory that was asked for; with `only` no other */
+    bool only;
     uint32_t max_depth;
     uintptr_t threads_head; /* address of the pointer to the newest thread state */
 
@@ -73,6 +76,9 @@ typedef struct op_sampler {
     uintptr_t *addresses; /* of its code objects */
 
     op_record *records;
+    op_prediction *predictions;
+    uintptr_t last_head;   /* newest thread state when it was looked at last */
+    uint64_t last_head_id;
     uint32_t record_count;
     uint64_t last_pass_ns, last_discovery_ns;
     struct {

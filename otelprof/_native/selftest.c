@@ -44,14 +44,19 @@ check_thread(op_sampler *s, PyThreadState *own)
     return op_thread_holds_gil_tick(&thread, (uintptr_t)own) || refuse("the interpreter lock");
 }
 
-/* The next frame that is Python's own. */
+/* The next frame that is Python's own and has begun: PyFrame_GetBack leaves out the others, such as 3.13's shim
+ * around an `__init__`. */
 static const op_raw_frame *
-next_shown(const op_sampler *s, const op_walk *walk, uint32_t *at)
+next_shown(op_sampler *s, const op_walk *walk, uint32_t *at)
 {
     while (*at < walk->count) {
         const op_raw_frame *frame = &s->walker.frames[*at];
+        uint32_t number;
+        int32_t offset;
         *at += 1;
-        if (frame->owner < OP_OWNER_SHIM && !frame->is_gap) {
+        if (frame->owner < OP_OWNER_SHIM && !frame->is_gap
+            && op_codes_resolve_tick(s->windows[s->active].codes, &s->walker.reader, frame->code, frame->ip,
+                                     frame->owner == OP_OWNER_GENERATOR, &number, &offset) != OP_INCOMPLETE) {
             return frame;
         }
     }

@@ -4,30 +4,19 @@
 #include "clock.h"
 #include "walk.h"
 
-#define SLACK_BYTES 1024u /* the top chunk is copied a bit beyond its end: it may have grown by the next time */
+#define SLACK_BYTES 512u /* the top chunk is copied a bit beyond its end: it may have grown by the next time */
 #define CHUNK_BYTES_MOST ((size_t)96 << 10) /* of a larger one, made for one huge frame, nothing is copied */
 #define CHUNKS_WALKED_MOST 8192u
 #define CHASES_MOST 256u
 #define SCRATCH OP_VIEW_BYTES
-
-_Static_assert(OP_FRAME_BYTES % 8 == 0 && OP_THREAD_BYTES % 8 == 0 && OP_CFRAME_BYTES % 8 == 0
-                   && OP_CHUNK_HEADER_BYTES % 8 == 0,
-               "copies follow each other and must be aligned");
-
-struct op_batch {
-    struct iovec ranges[OP_RANGES_MOST];
-    uint32_t count;
-    size_t bytes;
-    /* Offsets in the view of what was asked for. */
-    uint32_t thread[2], cframe[2], context_again;
-    uint32_t second; /* the second copy of a chunk or heap frame lies so far behind the first */
-};
+#define LATE_OFFSET ((size_t)64 << 10) /* in the scratch: behind what single reads use */
 
 typedef struct {
     op_walker *walker;
     const op_prediction *prediction;
     op_prediction *next; /* what to predict the next time, found by this attempt */
     op_thread_view thread;
+    op_piece late; /* the top chunk, if it was not predicted: it is copied once, later */
     uint32_t chases;
 } attempt;
 
@@ -42,92 +31,6 @@ op_walker_init(op_walker *walker, void *memory)
 {
     walker->batch = memory;
     walker->frames = (op_raw_frame *)(void *)((uint8_t *)memory + sizeof(op_batch));
-}
-
-/* ---- one system call for everything that is predicted ---- */
-
-static uint32_t
-add(op_batch *batch, uintptr_t address, size_t bytes)
-{
-    const size_t at = batch->bytes;
-    bytes = (bytes + 7) & ~(size_t)7;
-    if (batch->count == OP_RANGES_MOST || bytes > OP_VIEW_BYTES - batch->bytes) {
-        return UINT32_MAX;
-    }
-    batch->ranges[batch->count] = (struct iovec){(void *)address, bytes};
-    batch->count += 1;
-    batch->bytes += bytes;
-    return (uint32_t)at;
-}
-
-static bool
-add_stack(op_batch *batch, op_prediction *p, bool again)
-{
-    bool fits = true;
-    for (uint32_t i = 0; i < p->chunk_count; i++) {
-        const uint32_t at = add(batch, p->chunks[i].address, p->chunks[i].bytes);
-        p->chunks[i].at = again ? p->chunks[i].at : at;
-        fits = fits && at != UINT32_MAX;
-    }
-    for (uint32_t i = 0; i < p->heap_count; i++) {
-        const uint32_t at = add(batch, p->heap[i].address, p->heap[i].bytes);
-        p->heap[i].at = again ? p->heap[i].at : at;
-        fits = fits && at != UINT32_MAX;
-    }
-    return fits;
-}
-
-/* Drop what was predicted at `address` and is not there any more, and what hangs above it. */
-static void
-forget(op_prediction *p, uintptr_t address)
-{
-    for (uint32_t i = 0; i < p->chunk_count; i++) {
-        if (p->chunks[i].address == address) {
-            const bool is_top = i < p->top_count;
-            p->chunk_count = is_top ? p->chunk_count - i - 1 : 0;
-            p->top_count = is_top ? p->top_count - i - 1 : 0;
-            memmove(p->chunks, p->chunks + i + 1, p->chunk_count * sizeof p->chunks[0]);
-            return;
-        }
-    }
-    p->heap_count = 0;
-    p->cframe = 0;
-    p->label.count = 0;
-}
-
-/* Copy the thread state, the label, the stack twice, and what brackets them. Returns the range that cannot be
- * read; NULL if all were. */
-static const struct iovec *
-copy_all(op_walker *walker, uintptr_t address, op_prediction *p)
-{
-    op_batch *batch = walker->batch;
-    bool fits = true;
-    batch->count = 0;
-    batch->bytes = 0;
-    batch->thread[0] = add(batch, address, OP_THREAD_BYTES);
-    batch->cframe[0] = p->cframe == 0 ? UINT32_MAX : add(batch, p->cframe, OP_CFRAME_BYTES);
-    for (uint32_t i = 0; i < p->label.count; i++) {
-        p->label.at[i] = add(batch, p->label.addresses[i], p->label.bytes[i]);
-    }
-    const size_t first = batch->bytes;
-    fits = add_stack(batch, p, false);
-    batch->second = (uint32_t)(batch->bytes - first);
-    fits = add_stack(batch, p, true) && fits;
-    batch->context_again =
-        p->label.count == 0 ? UINT32_MAX : add(batch, p->label.addresses[0], p->label.bytes[0]);
-    batch->cframe[1] = p->cframe == 0 ? UINT32_MAX : add(batch, p->cframe, OP_CFRAME_BYTES);
-    batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
-    if (!fits || batch->thread[1] == UINT32_MAX) {
-        return &batch->ranges[batch->count - 1]; /* too much was predicted */
-    }
-    size_t got = op_read_tick(&walker->reader, batch->ranges, batch->count, 0);
-    for (uint32_t i = 0; i < batch->count; i++) {
-        if (got < batch->ranges[i].iov_len) {
-            return &batch->ranges[i];
-        }
-        got -= batch->ranges[i].iov_len;
-    }
-    return NULL;
 }
 
 /* ---- the data stack ---- */
@@ -148,7 +51,7 @@ find_chunks(op_walker *walker, uintptr_t top, size_t top_bytes, op_prediction *p
         const size_t whole = op_chunk_bytes_tick(header);
         size_t bytes = seen > 0 ? op_chunk_used_tick(header) : top_bytes < whole ? top_bytes : whole;
         bytes = bytes > CHUNK_BYTES_MOST ? OP_CHUNK_HEADER_BYTES : bytes;
-        const op_piece piece = {at, (uint32_t)bytes, 0};
+        const op_piece piece = {at, (uint32_t)bytes, {0, 0}};
         if (seen < OP_TOP_CHUNKS_MOST) {
             p->chunks[seen] = piece;
             p->top_count = p->chunk_count = seen + 1;
@@ -174,6 +77,21 @@ find_chunks(op_walker *walker, uintptr_t top, size_t top_bytes, op_prediction *p
     }
 }
 
+/* Find the chunks as they are now, for the next attempt, and copy the top one: frames below it may have been
+ * copied already, and those in it lead there. */
+static void
+find_chunks_late(attempt *a, size_t top_bytes)
+{
+    op_prediction *next = a->next;
+    find_chunks(a->walker, a->thread.chunk, top_bytes, next);
+    if (next->chunk_count > 0 && next->chunks[0].bytes <= OP_SCRATCH_BYTES - LATE_OFFSET
+        && op_read_one_tick(&a->walker->reader, next->chunks[0].address, next->chunks[0].bytes,
+                            SCRATCH + LATE_OFFSET)) {
+        a->late = next->chunks[0];
+        a->late.at[0] = (uint32_t)(SCRATCH + LATE_OFFSET);
+    }
+}
+
 /* Whether the chunks that were copied hold the thread's frames; if not, find them for the next attempt. */
 static bool
 has_chunks(attempt *a)
@@ -191,14 +109,14 @@ has_chunks(attempt *a)
     }
     bool is_same = top < p->top_count && (used <= p->chunks[top].bytes || used > CHUNK_BYTES_MOST);
     for (uint32_t i = top; is_same && i + 1 < p->top_count; i++) {
-        is_same = op_chunk_previous_tick(view + p->chunks[i].at) == p->chunks[i + 1].address;
+        is_same = op_chunk_previous_tick(view + p->chunks[i].at[0]) == p->chunks[i + 1].address;
     }
     if (is_same && p->top_count == p->chunk_count) {
-        is_same = op_chunk_previous_tick(view + p->chunks[p->chunk_count - 1].at) == 0;
+        is_same = op_chunk_previous_tick(view + p->chunks[p->chunk_count - 1].at[0]) == 0;
     }
     const bool is_wasteful = top == 0 && p->chunk_count > 0 && p->chunks[0].bytes > used + 4 * SLACK_BYTES;
     if (!is_same || (is_wasteful && used <= CHUNK_BYTES_MOST)) {
-        find_chunks(a->walker, a->thread.chunk, used > CHUNK_BYTES_MOST ? used : used + SLACK_BYTES, a->next);
+        find_chunks_late(a, used > CHUNK_BYTES_MOST ? used : used + SLACK_BYTES);
     }
     return is_same;
 }
@@ -210,15 +128,25 @@ static const uint8_t *
 copy_in_chunk(const attempt *a, uintptr_t address, const uint8_t **second)
 {
     const op_prediction *p = a->prediction;
+    const uint8_t *view = a->walker->reader.view;
     for (uint32_t i = 0; i < p->chunk_count; i++) {
-        const op_piece *chunk = &p->chunks[i];
+        const op_piece *piece = &p->chunks[i];
         /* By subtraction: a garbage address near the top must not wrap around. */
-        const uintptr_t inside = address - chunk->address;
-        if (inside < chunk->bytes && chunk->bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
-            const uint8_t *first = a->walker->reader.view + chunk->at + inside;
-            *second = first + a->walker->batch->second;
-            return first;
+        uintptr_t inside = address - piece->address;
+        if (inside >= piece->bytes || piece->bytes - inside < OP_FRAME_BYTES || inside % 8 != 0) {
+            continue;
         }
+        if (i == 0 && address >= a->walker->batch->leaf.address) {
+            piece = &a->walker->batch->leaf;
+            inside = address - piece->address;
+        }
+        *second = view + piece->at[1] + inside;
+        return view + piece->at[0] + inside;
+    }
+    *second = NULL;
+    const uintptr_t inside = address - a->late.address;
+    if (inside < a->late.bytes && a->late.bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
+        return view + a->late.at[0] + inside;
     }
     return NULL;
 }
@@ -231,11 +159,11 @@ copy_elsewhere(attempt *a, uintptr_t address, const uint8_t **second)
     uint8_t *const view = a->walker->reader.view;
     op_prediction *next = a->next;
     /* Of too many the last are kept: what is proved must reach the root. */
-    next->heap[next->heap_count++ % OP_HEAP_FRAMES_MOST] = (op_piece){address, OP_FRAME_BYTES, 0};
+    next->heap[next->heap_count++ % OP_HEAP_FRAMES_MOST] = (op_piece){address, OP_FRAME_BYTES, {0, 0}};
     for (uint32_t i = 0; i < p->heap_count; i++) {
         if (p->heap[i].address == address) {
-            *second = view + p->heap[i].at + a->walker->batch->second;
-            return view + p->heap[i].at;
+            *second = view + p->heap[i].at[1];
+            return view + p->heap[i].at[0];
         }
     }
     *second = NULL;
@@ -255,7 +183,7 @@ cross_gap(const attempt *a, uintptr_t address)
         return 0;
     }
     uint8_t *const view = a->walker->reader.view;
-    const uintptr_t below = op_chunk_previous_tick(view + p->chunks[p->top_count - 1].at);
+    const uintptr_t below = op_chunk_previous_tick(view + p->chunks[p->top_count - 1].at[0]);
     if (!op_read_one_tick(&a->walker->reader, below, OP_CHUNK_HEADER_BYTES, SCRATCH)
         || address - below >= op_chunk_used_tick(view + SCRATCH)) {
         return 0;
@@ -269,17 +197,18 @@ note_frame(attempt *a, uintptr_t at, const uint8_t *first, const uint8_t *second
 {
     op_frame_view frame, other;
     op_frame_parse_tick(first, &frame);
-    bool is_proved = second != NULL;
-    if (is_proved) {
+    bool is_proved = false, is_disproved = false;
+    if (second != NULL) {
         op_frame_parse_tick(second, &other);
-        is_proved = frame.code == other.code && frame.previous == other.previous
-                    && frame.owner == other.owner
-                    && (walk->count > 0 ? frame.ip == other.ip : frame.may_be_leaf && other.may_be_leaf);
+        is_proved = frame.code == other.code && frame.previous == other.previous && frame.owner == other.owner;
+        is_disproved = !is_proved || frame.ip != other.ip;
+        /* The leaf's instruction may move on. A popped frame is none, though it looks the same. */
+        is_proved = is_proved
+                    && (walk->count == 0 ? frame.may_be_leaf && other.may_be_leaf : frame.ip == other.ip)
+                    && (frame.code != 0 || frame.owner >= OP_OWNER_SHIM);
     }
-    /* A popped frame has lost its code object; it and all above it are dead. */
-    is_proved = is_proved && (frame.code != 0 || frame.owner >= OP_OWNER_SHIM);
     a->walker->frames[walk->count++] =
-        (op_raw_frame){at, frame.code, frame.ip, frame.owner, is_proved, false};
+        (op_raw_frame){at, frame.code, frame.ip, frame.owner, is_proved, is_disproved, false};
     walk->ends_at_root = frame.previous == 0 && op_frame_is_root_tick(&frame, at, &a->thread);
     return frame.previous;
 }
@@ -302,7 +231,7 @@ follow(attempt *a, uintptr_t top, op_walk *walk)
         const uintptr_t bridge = first != NULL || has_crossed ? 0 : cross_gap(a, at);
         if (bridge != 0) {
             has_crossed = true;
-            a->walker->frames[walk->count++] = (op_raw_frame){at, 0, 0, 0, true, true};
+            a->walker->frames[walk->count++] = (op_raw_frame){at, 0, 0, 0, true, false, true};
             at = bridge;
             continue;
         }
@@ -338,6 +267,18 @@ top_frame(attempt *a, uint32_t which, bool *is_predicted)
 #endif
 }
 
+/* Whether the thread state was the same before and after the leaf was copied. */
+static bool
+is_same_top(attempt *a, uintptr_t top, bool top_is_predicted)
+{
+    const op_walker *walker = a->walker;
+    op_thread_view after;
+    bool again;
+    op_thread_parse_tick(walker->reader.view + walker->batch->thread[1], &after);
+    return after.link == a->thread.link && after.chunk == a->thread.chunk && after.chunk_top == a->thread.chunk_top
+           && walker->frames[0].address == top && (!top_is_predicted || top_frame(a, 1, &again) == top);
+}
+
 /* The first of the frames that are proved without a gap to the root. */
 static uint32_t
 first_proved(const op_walker *walker, const op_walk *walk)
@@ -349,35 +290,62 @@ first_proved(const op_walker *walker, const op_walk *walk)
     return first;
 }
 
-/* What is believed because both copies agree, though the thread ran. */
-static void
-believe_copies(attempt *a, uintptr_t top, bool top_is_predicted, bool label_is_predicted, uint64_t changes,
-               op_walk *walk)
+static bool
+is_any_disproved(const op_walker *walker, const op_walk *walk)
+{
+    for (uint32_t i = 0; i < walk->count; i++) {
+        if (walker->frames[i].is_disproved) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether no label of this thread changed since `changes` were begun, before everything was copied. A label that
+ * was not predicted was found after the copies, so that a later look than theirs is needed. */
+static bool
+is_same_label(const attempt *a, uintptr_t address, bool is_predicted, uint64_t changes)
 {
     const op_batch *batch = a->walker->batch;
-    const uint8_t *view = a->walker->reader.view;
-    op_thread_view after;
-    bool again;
-    op_thread_parse_tick(view + batch->thread[1], &after);
-    const bool is_same_top = after.link == a->thread.link && after.chunk == a->thread.chunk
-                             && after.chunk_top == a->thread.chunk_top && top_is_predicted
-                             && top_frame(a, 1, &again) == top;
+    const op_label_path *found = &a->next->label;
+    op_reader *reader = &a->walker->reader;
+    size_t bracket = batch->bracket[1], context = batch->vars[1];
+    if (!is_predicted) {
+        const struct iovec again[2] = {
+            {(void *)a->thread.context, OP_CONTEXT_BYTES},
+            {(void *)(address + OP_BRACKET_OFFSET), OP_BRACKET_BYTES},
+        };
+        context = SCRATCH;
+        bracket = SCRATCH + OP_CONTEXT_BYTES;
+        if (op_read_tick(reader, again, 2, SCRATCH) != OP_CONTEXT_BYTES + OP_BRACKET_BYTES) {
+            return false;
+        }
+    }
+    return memcmp(reader->view + batch->bracket[0], reader->view + bracket, OP_BRACKET_BYTES) == 0
+           && a->thread.context == op_bracket_context_tick(reader->view + bracket)
+           && (a->thread.context == 0
+               || (found->count > 1 && op_context_vars_tick(reader->view + context) == found->addresses[1]))
+           && op_label_stood_still_tick(changes);
+}
+
+/* Say what is proved: all of a thread that stood still, and of one that ran what both copies agree on. */
+static void
+judge(attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
+{
+    const bool is_same = walk->count > 0 && is_same_top(a, top, is_predicted);
+    if (walk->is_still && walk->ends_at_root && is_same && !is_any_disproved(a->walker, walk)) {
+        walk->first = 0;
+        walk->status = walk->has_label ? OP_WALK_PROVED : OP_WALK_MOVED;
+        return;
+    }
+    walk->is_still = false; /* the copies differ, whatever the clock says */
     walk->first = first_proved(a->walker, walk);
-    if (walk->first == 0 && walk->count > 0 && (!is_same_top || a->walker->frames[0].address != top)) {
+    if (walk->first == 0 && walk->count > 0 && !(is_same && is_predicted)) {
         walk->first = 1;
     }
-    const bool has_labels = a->walker->labels.var != 0;
-    const bool is_same_context =
-        !has_labels
-        || (after.context == a->thread.context && after.context_ver == a->thread.context_ver
-            && (a->thread.context == 0
-                || (batch->context_again != UINT32_MAX
-                    && op_context_vars_tick(view + a->prediction->label.at[0])
-                           == op_context_vars_tick(view + batch->context_again))));
-    walk->has_label = walk->ends_at_root && walk->first == 0 && label_is_predicted && is_same_context
-                      && walk->label_state != OP_LABEL_TORN
-                      && atomic_load_explicit(&op_label_changes, memory_order_acquire) == changes;
-    walk->status = walk->has_label ? OP_WALK_PROVED : OP_WALK_MOVED;
+    if (walk->has_label && walk->ends_at_root && walk->first == 0) {
+        walk->status = OP_WALK_PROVED;
+    }
 }
 
 /* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread
@@ -398,12 +366,14 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
     op_prediction used = *prediction;
     attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
     bool top_is_predicted = false, label_is_predicted = true;
-    const uint64_t changes = atomic_load_explicit(&op_label_changes, memory_order_acquire);
+    uint64_t changes;
+    const bool is_quiet = op_label_is_quiet_tick(&changes);
     *walk = (op_walk){.status = OP_WALK_MOVED, .clock_before_ns = clock_ns, .clock_after_ns = clock_ns};
 
-    const struct iovec *missing;
-    for (uint32_t tries = 0; (missing = copy_all(walker, address, &used)) != NULL; tries++) {
-        if ((uintptr_t)missing->iov_base == address) {
+    uintptr_t missing;
+    for (uint32_t tries = 0; !op_batch_copy_tick(walker->batch, &walker->reader, address, &used, &missing);
+         tries++) {
+        if (missing - address < OP_THREAD_BYTES) {
             walk->status = OP_WALK_GONE;
             return;
         }
@@ -411,8 +381,8 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
             *prediction = (op_prediction){0};
             return;
         }
-        forget(&used, (uintptr_t)missing->iov_base);
-        forget(prediction, (uintptr_t)missing->iov_base);
+        op_prediction_forget_tick(&used, missing);
+        op_prediction_forget_tick(prediction, missing);
     }
     op_thread_parse_tick(walker->reader.view + walker->batch->thread[0], &a.thread);
     if (a.thread.id != id) {
@@ -426,6 +396,7 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
 
     const uintptr_t top = top_frame(&a, 0, &top_is_predicted);
     prediction->cframe = OP_THREAD_HAS_CFRAME ? a.thread.link : 0;
+    prediction->leaf_end = a.thread.chunk_top;
     prediction->heap_count = 0;
     if (top == 0 || top == a.thread.root) {
         walk->status = OP_WALK_NO_FRAMES;
@@ -434,10 +405,11 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
     const bool has_all = has_chunks(&a);
     walk->label_state = op_label_find_tick(&walker->labels, &walker->reader, a.thread.context, &used.label,
                                            &prediction->label, &label_is_predicted, &walk->label);
-    if (has_all) {
-        follow(&a, top, walk);
-    }
-    if (has_all && !walk->ends_at_root) {
+    walk->has_label = walker->labels.var == 0
+                      || (is_quiet && walk->label_state != OP_LABEL_TORN
+                          && is_same_label(&a, address, label_is_predicted, changes));
+    follow(&a, top, walk);
+    if (!walk->ends_at_root) {
         follow_later(&a, walk);
     }
     if (prediction->heap_count > OP_HEAP_FRAMES_MOST) {
@@ -447,14 +419,5 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         walk->clock_after_ns = clock_ns + 1; /* nothing is proved by a clock that cannot be read */
     }
     walk->is_still = walk->clock_after_ns == clock_ns;
-    if (!has_all) {
-        return;
-    }
-    if (walk->is_still && walk->ends_at_root) {
-        walk->first = 0;
-        walk->has_label = walk->label_state != OP_LABEL_TORN;
-        walk->status = OP_WALK_PROVED;
-        return;
-    }
-    believe_copies(&a, top, top_is_predicted, label_is_predicted, changes, walk);
+    judge(&a, top, top_is_predicted && has_all, walk);
 }

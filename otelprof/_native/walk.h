@@ -3,11 +3,15 @@
  * What is read must belong to one instant. Two things can prove that:
  *
  *   - The thread's CPU clock, read before anything else and after everything else, did not move. Then the
- *     thread did not run in between, and all of it is true.
- *   - All ranges were copied twice in one system call, at addresses predicted from the last time. Frames that
- *     are equal in both copies, from the root on without a gap, are true. The leaf is, if the thread state did
- *     not move either. The label is, if it was found by copies of that call, and neither the thread's context
- *     nor any label of the process changed around it.
+ *     thread did not run in between, and all of it is true, also what was copied only once. (Where there are two
+ *     copies they must be equal even so: in virtual machines the clock of a thread that runs can stand still
+ *     for a moment, when the kernel subtracts time that the host took; kernel/sched/core.c,
+ *     update_rq_clock_task.)
+ *   - All ranges were copied twice in one system call, at addresses predicted from the last time (batch.h).
+ *     Frames that are equal in both copies, from the root on without a gap, are true. The leaf is, if the
+ *     thread state did not move either. The label is, if it was found by copies of that call, and neither the
+ *     thread's context nor any label of the process changed around it: then it was the label of whatever ran
+ *     meanwhile, also of a stack whose leaf is not proved (docs/decisions/0006).
  *
  * What is not proved is read again, a few times; then the unproved frames are cut off, and counted.
  *
@@ -22,43 +26,19 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "codes.h"
+#include "batch.h"
 #include "label.h"
 #include "read.h"
 
 #define OP_FRAMES_MOST 8192u
-#define OP_TOP_CHUNKS_MOST 16u   /* 16 KiB each: about 2,000 frames */
-#define OP_BOTTOM_CHUNKS_MOST 2u /* where the root is */
-#define OP_CHUNKS_MOST (OP_TOP_CHUNKS_MOST + OP_BOTTOM_CHUNKS_MOST)
-#define OP_HEAP_FRAMES_MOST 200u /* frames outside of the data stack: generators' and the shims on the C stack */
-#define OP_RANGES_MOST 700u      /* below IOV_MAX */
-
-typedef struct {
-    uintptr_t address;
-    uint32_t bytes;
-    uint32_t at; /* offset of its copy in the view */
-} op_piece;
-
-/* Where a thread's data was found last time, to be copied at once the next time. */
-typedef struct {
-    uintptr_t cframe;
-    op_piece chunks[OP_CHUNKS_MOST]; /* leaf first: the topmost, then the bottom ones */
-    uint32_t chunk_count;
-    uint32_t top_count; /* the first so many follow each other */
-    uintptr_t bridge;   /* outermost frame in the chunk above the bottom ones; 0: there is no gap */
-    op_piece heap[OP_HEAP_FRAMES_MOST];
-    uint32_t heap_count;
-    op_label_path label;
-} op_prediction;
 
 typedef struct {
     uintptr_t address, code, ip;
     uint8_t owner;
-    bool is_proved;
-    bool is_gap; /* no frame: here some of the data stack was left out */
+    bool is_proved;    /* both copies are equal, as far as they must be of a thread that runs */
+    bool is_disproved; /* both copies differ in something */
+    bool is_gap;       /* no frame: here some of the data stack was left out */
 } op_raw_frame;
-
-typedef struct op_batch op_batch;
 
 typedef struct {
     op_reader reader;
@@ -71,7 +51,7 @@ typedef enum {
     OP_WALK_PROVED,    /* frames and label are true */
     OP_WALK_NO_FRAMES, /* the thread runs no Python code */
     OP_WALK_GONE,      /* no such thread state any more */
-    OP_WALK_MOVED,     /* the thread ran: `first` and `has_label` tell what is proved all the same */
+    OP_WALK_MOVED,     /* it ran: `first` and `has_label` tell what is proved all the same */
 } op_walk_status;
 
 typedef struct {

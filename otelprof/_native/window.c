@@ -182,7 +182,7 @@ find_group(const op_window *window, const op_group *what)
     return at;
 }
 
-void
+uint32_t
 op_window_add_tick(op_window *window, const op_group *what)
 {
     op_group key = *what;
@@ -203,7 +203,7 @@ op_window_add_tick(op_window *window, const op_group *what)
     }
     if (row == 0) {
         if (window->group_count == OP_GROUPS_MOST) {
-            return; /* cannot be: the last group exists since it was the last */
+            return UINT32_MAX; /* cannot be: the last group exists since it was the last */
         }
         key.samples = key.wall_ns = key.cpu_ns = 0;
         key.first_ns = what->first_ns;
@@ -216,4 +216,5 @@ op_window_add_tick(op_window *window, const op_group *what)
     group->wall_ns += what->wall_ns;
     group->cpu_ns += what->cpu_ns;
     group->last_ns = what->last_ns;
+    return row - 1;
 }

@@ -97,7 +97,7 @@ uint32_t op_window_label_tick(op_window *window, const op_label *label);
 /* A new row for a thread; the last one, which then stands for many, if there is no room. */
 uint32_t op_window_thread_tick(op_window *window, uint64_t ident, uint32_t native_id);
 
-/* Add `samples` samples of a group, and their time. */
-void op_window_add_tick(op_window *window, const op_group *what);
+/* Add `samples` samples of a group, and their time; returns its row, to which more may be added. */
+uint32_t op_window_add_tick(op_window *window, const op_group *what);
 
 #endif

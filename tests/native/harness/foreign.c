@@ -18,7 +18,8 @@ typedef struct {
 
 PyTypeObject PyBytes_Type, PyCode_Type, PyContext_Type, PyUnicode_Type, op_label_type;
 _PyRuntimeState _PyRuntime;
-_Atomic uint64_t op_label_changes;
+_Atomic uint64_t op_label_changes_begun;
+_Atomic uint64_t op_label_changes_done;
 
 _Alignas(16) uint8_t foreign_memory[FOREIGN_BYTES];
 unsigned foreign_reads;

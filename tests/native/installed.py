@@ -1,0 +1,19 @@
+"""The C core, for tests that mean nothing without it: they are skipped where it is not built.
+
+With OTELPROF_REQUIRE_CORE=1 its absence is an error.
+"""
+
+import importlib.util
+import os
+
+import pytest
+
+if (
+    importlib.util.find_spec("otelprof._core") is None
+    and os.environ.get("OTELPROF_REQUIRE_CORE") != "1"
+):
+    pytest.skip("otelprof._core is not built", allow_module_level=True)
+
+from otelprof import _core as core
+
+__all__ = ["core"]
