@@ -97,7 +97,6 @@ assemble(op_batch *batch, uintptr_t address, op_prediction *p)
     for (uint32_t i = 0; i < p->label.count; i++) {
         p->label.at[i] = add(batch, p->label.addresses[i], p->label.bytes[i]);
     }
-    batch->vars[0] = p->label.count == 0 ? OP_NOT_COPIED : p->label.at[0];
     bool fits = add_outer(batch, p, 0);
     batch->thread[0] = add(batch, address, OP_THREAD_BYTES);
     batch->cframe[0] = add_cframe(batch, p);
@@ -106,8 +105,6 @@ assemble(op_batch *batch, uintptr_t address, op_prediction *p)
     batch->cframe[1] = add_cframe(batch, p);
     batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
     fits = add_outer(batch, p, 1) && fits;
-    batch->vars[1] =
-        p->label.count == 0 ? OP_NOT_COPIED : add(batch, p->label.addresses[0], p->label.bytes[0]);
     batch->bracket[1] = add(batch, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES);
     return fits && batch->bracket[1] != OP_NOT_COPIED;
 }

@@ -50,7 +50,7 @@ typedef struct {
     uint32_t count;
     size_t bytes;
     /* Offsets in the view of what was copied, before and after. */
-    uint32_t bracket[2], vars[2], thread[2], cframe[2];
+    uint32_t bracket[2], thread[2], cframe[2];
     op_piece leaf; /* the upper end of chunks[0], which is copied apart from the rest of it */
 } op_batch;
 

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define ATTEMPTS 6u
+#define ATTEMPTS 8u
 #define DISCOVERY_NS OP_NS_PER_S         /* all thread states are listed at least so often */
 #define LISTED_MOST 8192u
 #define POOL_NS OP_NS_PER_S              /* CPU time waits so long for its thread to be seen on the CPU */
@@ -352,7 +352,7 @@ take_sample(op_sampler *s, op_record *r, uint64_t used_ns, sample *out)
             }
         }
         (void)op_codes_bury_tick(window_of(s)->codes, NULL, 0);
-        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, r->prediction, &walk);
+        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, attempt > 0, r->prediction, &walk);
         if (walk.status == OP_WALK_GONE || walk.status == OP_WALK_NO_FRAMES) {
             return walk.status;
         }

@@ -98,7 +98,7 @@ check_frames(op_sampler *s, PyThreadState *own)
     uint32_t at = 0;
     prediction = (op_prediction){0};
     for (int i = 0; i < ATTEMPTS && (walk.count == 0 || walk.first > 0); i++) {
-        op_walk_tick(&s->walker, (uintptr_t)own, PyThreadState_GetID(own), 0, 0, &prediction, &walk);
+        op_walk_tick(&s->walker, (uintptr_t)own, PyThreadState_GetID(own), 0, 0, false, &prediction, &walk);
     }
     PyFrameObject *frame = PyThreadState_GetFrame(own);
     if (frame == NULL) {

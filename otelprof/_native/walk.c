@@ -2,6 +2,7 @@
 #include "compat.h"
 
 #include "clock.h"
+#include "hash.h"
 #include "walk.h"
 
 #define SLACK_BYTES 512u /* the top chunk is copied a bit beyond its end: it may have grown by the next time */
@@ -23,14 +24,15 @@ typedef struct {
 size_t
 op_walker_memory_bytes(void)
 {
-    return OP_FRAMES_MOST * sizeof(op_raw_frame) + sizeof(op_batch);
+    return OP_FRAMES_MOST * sizeof(op_raw_frame) + OP_SIGHTINGS_KEPT * sizeof(op_sighting) + sizeof(op_batch);
 }
 
 void
 op_walker_init(op_walker *walker, void *memory)
 {
     walker->batch = memory;
-    walker->frames = (op_raw_frame *)(void *)((uint8_t *)memory + sizeof(op_batch));
+    walker->sightings = (op_sighting *)(void *)((uint8_t *)memory + sizeof(op_batch));
+    walker->frames = (op_raw_frame *)(void *)(walker->sightings + OP_SIGHTINGS_KEPT);
 }
 
 /* ---- the data stack ---- */
@@ -301,31 +303,73 @@ is_any_disproved(const op_walker *walker, const op_walk *walk)
     return false;
 }
 
-/* Whether no label of this thread changed since `changes` were begun, before everything was copied. A label that
- * was not predicted was found after the copies, so that a later look than theirs is needed. */
+static op_sighting *
+sighting_of(op_walker *walker, uintptr_t context)
+{
+    return &walker->sightings[(op_hash_add(0, context >> 4) >> 32) % OP_SIGHTINGS_KEPT];
+}
+
 static bool
-is_same_label(const attempt *a, uintptr_t address, bool is_predicted, uint64_t changes)
+is_same_sighting(const op_sighting *seen, uintptr_t context, const op_walk *walk)
+{
+    return seen->path.count > 0 && seen->path.addresses[0] == context && seen->state == walk->label_state
+           && (seen->state != OP_LABEL_FOUND || memcmp(&seen->label, &walk->label, sizeof walk->label) == 0);
+}
+
+/* Whether the thread is still in the Context that it was in around the leaf. */
+static bool
+is_still_in_context(const attempt *a, uintptr_t address, bool is_predicted)
 {
     const op_batch *batch = a->walker->batch;
-    const op_label_path *found = &a->next->label;
     op_reader *reader = &a->walker->reader;
-    size_t bracket = batch->bracket[1], context = batch->vars[1];
+    size_t bracket = batch->bracket[1];
+    const uint64_t expected[2] = {a->thread.context, a->thread.context_ver};
     if (!is_predicted) {
-        const struct iovec again[2] = {
-            {(void *)a->thread.context, OP_CONTEXT_BYTES},
-            {(void *)(address + OP_BRACKET_OFFSET), OP_BRACKET_BYTES},
-        };
-        context = SCRATCH;
-        bracket = SCRATCH + OP_CONTEXT_BYTES;
-        if (op_read_tick(reader, again, 2, SCRATCH) != OP_CONTEXT_BYTES + OP_BRACKET_BYTES) {
+        bracket = SCRATCH;
+        if (!op_read_one_tick(reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
             return false;
         }
     }
-    return memcmp(reader->view + batch->bracket[0], reader->view + bracket, OP_BRACKET_BYTES) == 0
-           && a->thread.context == op_bracket_context_tick(reader->view + bracket)
-           && (a->thread.context == 0
-               || (found->count > 1 && op_context_vars_tick(reader->view + context) == found->addresses[1]))
-           && op_label_stood_still_tick(changes);
+    return memcmp(reader->view + bracket, expected, OP_BRACKET_BYTES) == 0
+           && (!is_predicted || memcmp(reader->view + batch->bracket[0], expected, OP_BRACKET_BYTES) == 0);
+}
+
+/* Find the label of the Context that the thread was in, and tell whether that is proved. `changes` were begun
+ * before everything was copied. */
+static bool
+find_label(attempt *a, uintptr_t address, uint64_t changes, op_walk *walk)
+{
+    op_walker *walker = a->walker;
+    const uintptr_t context = a->thread.context;
+    const op_label_env *env = &walker->labels;
+    op_thread_view after;
+    op_sighting now;
+    bool is_predicted = false;
+    walk->label_state = op_label_find_tick(env, &walker->reader, context, &a->prediction->label, &now.path,
+                                           &is_predicted, &walk->label);
+    a->next->label = now.path;
+    if (env->var == 0 || walk->label_state == OP_LABEL_TORN) {
+        return env->var == 0;
+    }
+    op_thread_parse_tick(walker->reader.view + walker->batch->thread[1], &after);
+    bool is_same = after.context == context && after.context_ver == a->thread.context_ver;
+    if (is_same && context != 0 && !is_still_in_context(a, address, is_predicted)) {
+        op_sighting before = *sighting_of(walker, context);
+        if (is_predicted) {
+            /* It was read before the leaf was copied, so it is what is to be compared with. */
+            const op_label_path none = {.count = 0};
+            before = (op_sighting){now.path, walk->label_state, walk->label};
+            walk->label_state = op_label_find_tick(env, &walker->reader, context, &none, &now.path, &is_predicted,
+                                                   &walk->label);
+        }
+        is_same = is_same_sighting(&before, context, walk);
+    }
+    if (walk->label_state != OP_LABEL_TORN && context != 0) {
+        now.state = walk->label_state;
+        now.label = walk->label;
+        *sighting_of(walker, context) = now;
+    }
+    return is_same && walk->label_state != OP_LABEL_TORN && op_label_stood_still_tick(changes);
 }
 
 /* Say what is proved: all of a thread that stood still, and of one that ran what both copies agree on. */
@@ -348,6 +392,19 @@ judge(attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
     }
 }
 
+/* Predict the label's path by the Context that the thread is in now. */
+static void
+predict_path(op_walker *walker, uintptr_t address, op_prediction *used)
+{
+    if (op_read_one_tick(&walker->reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
+        const uintptr_t context = op_bracket_context_tick(walker->reader.view + SCRATCH);
+        const op_sighting *seen = sighting_of(walker, context);
+        if (context != 0 && seen->path.count > 0 && seen->path.addresses[0] == context) {
+            used->label = seen->path;
+        }
+    }
+}
+
 /* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread
  * was after the copies. */
 static void
@@ -361,16 +418,19 @@ follow_later(attempt *a, op_walk *walk)
 
 void
 op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
-             op_prediction *prediction, op_walk *walk)
+             bool look_first, op_prediction *prediction, op_walk *walk)
 {
     op_prediction used = *prediction;
     attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
-    bool top_is_predicted = false, label_is_predicted = true;
+    bool top_is_predicted = false;
     uint64_t changes;
     const bool is_quiet = op_label_is_quiet_tick(&changes);
     *walk = (op_walk){.status = OP_WALK_MOVED, .clock_before_ns = clock_ns, .clock_after_ns = clock_ns};
 
     uintptr_t missing;
+    if (look_first) {
+        predict_path(walker, address, &used);
+    }
     for (uint32_t tries = 0; !op_batch_copy_tick(walker->batch, &walker->reader, address, &used, &missing);
          tries++) {
         if (missing - address < OP_THREAD_BYTES) {
@@ -403,11 +463,7 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         return;
     }
     const bool has_all = has_chunks(&a);
-    walk->label_state = op_label_find_tick(&walker->labels, &walker->reader, a.thread.context, &used.label,
-                                           &prediction->label, &label_is_predicted, &walk->label);
-    walk->has_label = walker->labels.var == 0
-                      || (is_quiet && walk->label_state != OP_LABEL_TORN
-                          && is_same_label(&a, address, label_is_predicted, changes));
+    walk->has_label = find_label(&a, address, changes, walk) && is_quiet;
     follow(&a, top, walk);
     if (!walk->ends_at_root) {
         follow_later(&a, walk);

@@ -9,9 +9,12 @@
  *     update_rq_clock_task.)
  *   - All ranges were copied twice in one system call, at addresses predicted from the last time (batch.h).
  *     Frames that are equal in both copies, from the root on without a gap, are true. The leaf is, if the
- *     thread state did not move either. The label is, if it was found by copies of that call, and neither the
- *     thread's context nor any label of the process changed around it: then it was the label of whatever ran
- *     meanwhile, also of a stack whose leaf is not proved (docs/decisions/0006).
+ *     thread state did not move either.
+ *
+ * The label is that of the Context which the thread was in before and after the leaf was copied. It is true if no
+ * label of the process changed from before the copies until it was read, and if the Context was the same object
+ * all the time: the thread is still in it, or it had the very same label when it was looked at before. Then
+ * it is also the label of a stack whose leaf is not proved (docs/decisions/0006).
  *
  * What is not proved is read again, a few times; then the unproved frames are cut off, and counted.
  *
@@ -31,6 +34,7 @@
 #include "read.h"
 
 #define OP_FRAMES_MOST 8192u
+#define OP_SIGHTINGS_KEPT 1024u /* Contexts that threads change between, such as those of tasks */
 
 typedef struct {
     uintptr_t address, code, ip;
@@ -40,10 +44,18 @@ typedef struct {
     bool is_gap;       /* no frame: here some of the data stack was left out */
 } op_raw_frame;
 
+/* What label a Context had when it was looked at last. */
+typedef struct {
+    op_label_path path; /* begins with the Context */
+    op_label_state state;
+    op_label label;
+} op_sighting;
+
 typedef struct {
     op_reader reader;
     op_label_env labels;
-    op_raw_frame *frames; /* OP_FRAMES_MOST */
+    op_raw_frame *frames;   /* OP_FRAMES_MOST */
+    op_sighting *sightings; /* OP_SIGHTINGS_KEPT, by the Context's address */
     op_batch *batch;
 } op_walker;
 
@@ -73,8 +85,9 @@ size_t op_walker_memory_bytes(void);
 void op_walker_init(op_walker *walker, void *memory);
 
 /* Read the thread state at `address` once, if it still is the one with this id. `clock` is its CPU clock, 0
- * if it has none; `clock_ns` what that showed just now. */
+ * if it has none; `clock_ns` what that showed just now. With `look_first` the thread's Context is looked up
+ * before, since it is not that of the last time. */
 void op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
-                  op_prediction *prediction, op_walk *walk);
+                  bool look_first, op_prediction *prediction, op_walk *walk);
 
 #endif

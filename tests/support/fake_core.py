@@ -128,6 +128,7 @@ class FakeLabel:
     span_id: bytes
     local_root_span_id: bytes
     is_sampled: bool
+    has_span: bool = True
 
 
 class FakeCore(ModuleType):
