@@ -155,9 +155,17 @@ class Sampler:
     def set_period_ns(self, period_ns: int) -> None:
         """Sample at another rate from the next pass on. Raises ValueError as the constructor."""
     def leave_out(self, native_id: int) -> None:
-        """Take no samples of this thread, one of our own; its CPU time is no loss either."""
+        """Take no samples of this thread, one of our own; its CPU time is no loss either. Idempotent.
+
+        Raises ValueError and TypeError as the constructor, for what is no kernel id of a thread.
+        """
     def drain(self) -> Window:
-        """Take everything sampled since the last drain. Raises MemoryError only."""
+        """Take everything sampled since the last drain.
+
+        Raises:
+            MemoryError: there is none; what was sampled is lost.
+            RuntimeError: another thread is draining.
+        """
     def health(self) -> Mapping[str, int | str]:
         """Counters since the first start; units are in the names."""
     def after_fork(self) -> None:

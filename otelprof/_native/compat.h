@@ -68,7 +68,7 @@ typedef struct {
     uintptr_t chunk;      /* top chunk of the data stack */
     uintptr_t chunk_top;  /* its first free byte */
     uintptr_t root;       /* the frame that ends every walk; 0: a walk ends at `previous == NULL` */
-    bool holds_gil;       /* only where op_thread_knows_gil */
+    bool holds_gil;       /* from 3.13 on: see op_holds_gil_tick */
 } op_thread_view;
 
 static inline uintptr_t
@@ -133,35 +133,88 @@ op_thread_parse_tick(const void *copy, op_thread_view *out)
 #endif
 }
 
-/* Before 3.13 a thread state does not say that it holds the GIL; the GIL says who does. It lies in static
- * memory, so it may be read in place. */
-static inline bool
-op_thread_holds_gil_tick(const op_thread_view *thread, uintptr_t address)
+/* ---- the main interpreter, which lies in static memory: what stands here is read in place ---- */
+
+/* How many thread states there have ever been, and which is the newest. */
+typedef struct {
+    uint64_t made;
+    uintptr_t head;
+} op_threads_view;
+
+typedef struct {
+    uintptr_t holder; /* thread state that has the GIL, or had it last */
+    uint64_t switches; /* how often it went from one to another */
+    bool is_locked;
+} op_gil_view;
+
+typedef struct {
+    uintptr_t threads; /* addresses */
+    uintptr_t gil;
+} op_interpreter;
+
+_Static_assert(offsetof(PyInterpreterState, threads.head)
+                   == offsetof(PyInterpreterState, threads.next_unique_id) + sizeof(uint64_t),
+               "op_threads_view");
+
+static inline void
+op_interpreter_find(op_interpreter *out)
 {
-#if PY_VERSION_HEX >= 0x030D0000
-    (void)address;
-    return thread->holds_gil;
+    PyInterpreterState *interp = PyInterpreterState_Main();
+#if PY_VERSION_HEX >= 0x030D0000 /* offsets move inside a minor series; the interpreter tells its own */
+    const _Py_DebugOffsets *offsets = &_PyRuntime.debug_offsets;
+    out->threads = (uintptr_t)interp + (uintptr_t)offsets->interpreter_state.threads_head - sizeof(uint64_t);
+    out->gil = (uintptr_t)interp + (uintptr_t)offsets->interpreter_state.gil_runtime_state;
+#elif PY_VERSION_HEX >= 0x030C0000
+    out->threads = (uintptr_t)&interp->threads.next_unique_id;
+    out->gil = (uintptr_t)&interp->_gil;
 #else
-    (void)thread;
-#if PY_VERSION_HEX >= 0x030C0000
-    const struct _gil_runtime_state *gil = &_PyRuntime._main_interpreter._gil;
-#else
-    const struct _gil_runtime_state *gil = &_PyRuntime.ceval.gil;
-#endif
-    return _Py_atomic_load_relaxed(&gil->locked) == 1
-           && (uintptr_t)_Py_atomic_load_relaxed(&gil->last_holder) == address;
+    out->threads = (uintptr_t)&interp->threads.next_unique_id;
+    out->gil = (uintptr_t)&_PyRuntime.ceval.gil;
 #endif
 }
 
-/* Where the newest thread state of the main interpreter hangs. */
-static inline uintptr_t
-op_threads_head_address(void)
+/* Whether it lies where it never goes away (pycore_runtime.h, `_main_interpreter`). */
+static inline bool
+op_interpreter_is_static(const op_interpreter *interpreter)
 {
-    PyInterpreterState *interp = PyInterpreterState_Main();
+    const uintptr_t runtime = (uintptr_t)&_PyRuntime;
+    return interpreter->threads - runtime < sizeof _PyRuntime && interpreter->gil - runtime < sizeof _PyRuntime;
+}
+
+static inline op_threads_view
+op_threads_tick(const op_interpreter *interpreter)
+{
+    return (op_threads_view){
+        __atomic_load_n((const uint64_t *)interpreter->threads, __ATOMIC_ACQUIRE),
+        __atomic_load_n((const uintptr_t *)(interpreter->threads + sizeof(uint64_t)), __ATOMIC_ACQUIRE),
+    };
+}
+
+static inline op_gil_view
+op_gil_tick(const op_interpreter *interpreter)
+{
+    const uintptr_t gil = interpreter->gil;
+    return (op_gil_view){
+        __atomic_load_n((const uintptr_t *)(gil + offsetof(struct _gil_runtime_state, last_holder)),
+                        __ATOMIC_ACQUIRE),
+        __atomic_load_n((const unsigned long *)(gil + offsetof(struct _gil_runtime_state, switch_number)),
+                        __ATOMIC_ACQUIRE),
+        __atomic_load_n((const int *)(gil + offsetof(struct _gil_runtime_state, locked)), __ATOMIC_ACQUIRE) == 1,
+    };
+}
+
+/* From 3.13 on a thread state says whether it holds the GIL (`says`); before, only the GIL says who does. */
+static inline bool
+op_holds_gil_tick(bool says, uintptr_t thread, const op_interpreter *interpreter)
+{
 #if PY_VERSION_HEX >= 0x030D0000
-    return (uintptr_t)interp + (uintptr_t)_PyRuntime.debug_offsets.interpreter_state.threads_head;
+    (void)thread;
+    (void)interpreter;
+    return says;
 #else
-    return (uintptr_t)&interp->threads.head;
+    (void)says;
+    const op_gil_view gil = op_gil_tick(interpreter);
+    return gil.is_locked && gil.holder == thread;
 #endif
 }
 

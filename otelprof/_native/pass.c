@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #define ATTEMPTS 8u
+#define ATTEMPTS_FOR_LEAF 5u /* so many if only the leaf is not proved */
 #define DISCOVERY_NS OP_NS_PER_S         /* all thread states are listed at least so often */
 #define LISTED_MOST 8192u
+#define UNASKED_MOST 7u                  /* every eighth pass every clock is read */
 #define POOL_NS OP_NS_PER_S              /* CPU time waits so long for its thread to be seen on the CPU */
 #define POOL_LOOK_NS (OP_NS_PER_S / 10)  /* after this, the kernel is asked whether it would run */
 #define SCRATCH OP_VIEW_BYTES
@@ -150,45 +152,19 @@ list_threads(op_sampler *s, uintptr_t head, bool all, uint64_t now_ns)
     }
 }
 
+/* A thread state that is made changes the count, and then the head of the list: either means to look. */
 static void
 discover(op_sampler *s, uint64_t now_ns)
 {
-    op_reader *reader = &s->walker.reader;
-    uintptr_t head = 0;
-    op_thread_view thread;
-    if (now_ns - s->last_discovery_ns >= DISCOVERY_NS) {
+    const op_threads_view threads = op_threads_tick(&s->interpreter);
+    const bool all = now_ns - s->last_discovery_ns >= DISCOVERY_NS;
+    if (all) {
         s->last_discovery_ns = now_ns;
-        if (op_read_one_tick(reader, s->threads_head, sizeof head, SCRATCH)) {
-            memcpy(&head, reader->view + SCRATCH, sizeof head);
-            list_threads(s, head, true, now_ns);
-        }
-        return;
     }
-    const struct iovec ranges[2] = {
-        {(void *)s->threads_head, sizeof head},
-        {(void *)s->last_head, OP_THREAD_BYTES},
-    };
-    const size_t got = op_read_tick(reader, ranges, s->last_head != 0 ? 2 : 1, SCRATCH);
-    if (got < sizeof head) {
-        return;
+    if (all || threads.made != s->listed.made || threads.head != s->listed.head) {
+        s->listed = threads;
+        list_threads(s, threads.head, all, now_ns);
     }
-    memcpy(&head, reader->view + SCRATCH, sizeof head);
-    if (head == s->last_head && got == sizeof head + OP_THREAD_BYTES) {
-        op_thread_parse_tick(reader->view + SCRATCH + sizeof head, &thread);
-        if (thread.id == s->last_head_id) {
-            return;
-        }
-    }
-    const op_record *known = find_record(s, head);
-    if (known != NULL && op_read_one_tick(reader, head, OP_THREAD_BYTES, SCRATCH)) {
-        op_thread_parse_tick(reader->view + SCRATCH, &thread);
-        if (thread.id == known->id) {
-            s->last_head = head;
-            s->last_head_id = thread.id;
-            return;
-        }
-    }
-    list_threads(s, head, false, now_ns);
 }
 
 /* ---- what it does ---- */
@@ -271,7 +247,7 @@ resolve(op_sampler *s, uint32_t first, uint32_t count, bool is_truncated)
             return (resolved){0, false};
         }
     }
-    if (op_codes_bury_tick(window_of(s)->codes, s->addresses, n) || n == 0) {
+    if (op_codes_bury_tick(window_of(s)->codes, s->addresses, n) || n == (is_truncated ? 1 : 0)) {
         return (resolved){0, false};
     }
     if (is_full) {
@@ -363,10 +339,13 @@ take_sample(op_sampler *s, op_record *r, uint64_t used_ns, sample *out)
         r->ident = walk.has_thread ? walk.ident : r->ident;
         out->has_moved = out->has_moved || (r->clock != 0 && walk.clock_after_ns != used_ns);
         out->clock_after_ns = walk.clock_after_ns;
-        out->flags = walk.held_gil ? OP_FLAG_HELD_GIL : 0;
+        out->flags = op_holds_gil_tick(walk.says_it_holds_gil, r->address, &s->interpreter) ? OP_FLAG_HELD_GIL : 0;
         if (walk.status != OP_WALK_PROVED) {
-            if (attempt >= ATTEMPTS / 2) {
+            if (attempt >= ATTEMPTS_FOR_LEAF / 2) {
                 keep_part(s, &walk, out);
+            }
+            if (attempt + 1 >= ATTEMPTS_FOR_LEAF && out->worth > OP_FRAMES_MOST) {
+                break;
             }
             continue;
         }
@@ -463,12 +442,42 @@ account(op_sampler *s, op_record *r, const sample *taken, uint64_t used_ns, uint
     r->group = UINT32_MAX;
 }
 
+/* The same sample again, of a thread that has not moved. */
+static void
+repeat_sample(op_sampler *s, op_record *r, uint64_t now_ns)
+{
+    const uint64_t wall_ns = now_ns - r->sampled_ns;
+    s->counters.unmoved += 1;
+    s->counters.samples += 1;
+    if (r->group == UINT32_MAX) {
+        r->group = add(s, r, r->stack, r->label, r->flags, 1, wall_ns, 0, now_ns);
+    }
+    else {
+        op_window_repeat_tick(window_of(s), r->group, wall_ns, now_ns);
+    }
+    r->sampled_ns = now_ns;
+}
+
+/* Whether a thread that stood still cannot have moved, without a look at its clock: it would have needed the GIL,
+ * which nobody else has had since. (It may have used CPU time in a C function; the next look tells.) */
+static bool
+lacks_gil(const op_record *r, const op_gil_view *gil)
+{
+    return gil->switches == r->switches && gil->holder != r->address && r->unasked < UNASKED_MOST;
+}
+
 /* Sample one thread. False if its record was dropped, and another has taken the place. */
 static bool
-sample_thread(op_sampler *s, op_record *r, uint64_t now_ns)
+sample_thread(op_sampler *s, op_record *r, const op_gil_view *gil, uint64_t now_ns)
 {
     uint64_t used_ns = 0;
     sample taken;
+    const bool may_repeat = r->is_still && r->window == s->serial;
+    if (may_repeat && lacks_gil(r, gil)) {
+        r->unasked += 1;
+        repeat_sample(s, r, now_ns);
+        return true;
+    }
     if (r->clock != 0 && !op_clock_read_tick(r->clock, &used_ns)) {
         drop(s, r, now_ns);
         return false;
@@ -476,22 +485,14 @@ sample_thread(op_sampler *s, op_record *r, uint64_t now_ns)
     if (r->is_own) {
         return true;
     }
-    if (r->is_still && r->window == s->serial && r->clock_ns == used_ns) {
-        s->counters.unmoved += 1;
-        s->counters.samples += 1;
-        if (r->group == UINT32_MAX) {
-            r->group = add(s, r, r->stack, r->label, r->flags, 1, now_ns - r->sampled_ns, 0, now_ns);
-        }
-        else {
-            op_group *const group = &window_of(s)->groups[r->group];
-            group->samples += 1;
-            group->wall_ns += now_ns - r->sampled_ns;
-            group->last_ns = now_ns;
-            window_of(s)->losses[OP_LOSS_UNKNOWN] += r->label == OP_UNKNOWN_LABEL;
-        }
-        r->sampled_ns = now_ns;
+    r->unasked = 0;
+    if (may_repeat && r->clock_ns == used_ns) {
+        r->switches = gil->switches;
+        repeat_sample(s, r, now_ns);
         return true;
     }
+    /* From before it is read: who gets the GIL meanwhile is seen the next time. */
+    r->switches = gil->switches;
     switch (take_sample(s, r, used_ns, &taken)) {
     case OP_WALK_GONE:
         if (r->native_id != 0 && op_clock_of_thread_tick(r->native_id) != r->clock) {
@@ -521,7 +522,7 @@ void
 op_pass_begin_tick(op_sampler *s, uint64_t now_ns)
 {
     s->record_count = 0;
-    s->accounted_ns = s->unseen_ns = 0;
+    s->accounted_ns = s->unseen_ns = s->own_ended_ns = 0;
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &s->process_begin_ns);
     s->sampler_begin_ns = s->sampler_seen_ns;
     for (uint32_t i = 0; i < s->own_count; i++) {
@@ -543,22 +544,31 @@ op_pass_tick(op_sampler *s, uint64_t now_ns)
 {
     (void)op_codes_bury_tick(window_of(s)->codes, NULL, 0);
     discover(s, now_ns);
+    const op_gil_view gil = op_gil_tick(&s->interpreter);
     for (uint32_t i = 0; i < s->record_count;) {
-        i += sample_thread(s, &s->records[i], now_ns);
+        i += sample_thread(s, &s->records[i], &gil, now_ns);
     }
     s->last_pass_ns = now_ns;
     s->counters.passes += 1;
-    const uint64_t seen_ns = s->sampler_seen_ns;
-    (void)op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &s->sampler_seen_ns);
-    s->counters.sampler_cpu_ns += s->sampler_seen_ns - seen_ns;
+}
+
+void
+op_pass_note_cost_tick(op_sampler *s)
+{
+    uint64_t used_ns = 0;
+    if (s->sampler_clock != 0 && op_clock_read_tick(s->sampler_clock, &used_ns)) {
+        s->counters.sampler_cpu_ns += used_ns - s->sampler_seen_ns;
+        s->sampler_seen_ns = used_ns;
+    }
 }
 
 void
 op_pass_account_tick(op_sampler *s, uint64_t now_ns)
 {
     uint64_t process_ns = 0, used_ns = 0;
+    op_pass_note_cost_tick(s);
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &process_ns);
-    uint64_t known_ns = s->accounted_ns + (s->sampler_seen_ns - s->sampler_begin_ns);
+    uint64_t known_ns = s->accounted_ns + s->own_ended_ns + (s->sampler_seen_ns - s->sampler_begin_ns);
     for (uint32_t i = 0; i < s->record_count; i++) {
         const op_record *r = &s->records[i];
         if (!r->is_own && r->clock != 0 && op_clock_read_tick(r->clock, &used_ns) && used_ns > r->counted_ns) {

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define STACK_BYTES ((size_t)256 << 10)
 #define JITTER_LOW 0.5 /* the time between two passes varies from so much of the period to 1.5 of it */
@@ -82,6 +83,7 @@ empty(op_sampler *s)
     s->record_count = 0;
     s->own_count = 0;
     s->is_begun = false;
+    s->sampler_clock = 0;
     s->is_running = s->must_stop = false;
     s->stretched_ns = s->period_ns;
     s->counters = (op_counters){0};
@@ -233,6 +235,7 @@ run(void *argument)
     ask_for_short_turns();
     (void)op_clock_read_tick(CLOCK_THREAD_CPUTIME_ID, &last.cpu_ns);
     (void)pthread_mutex_lock(&s->lock);
+    s->sampler_clock = op_clock_of_thread_tick((uint32_t)syscall(SYS_gettid));
     while (wait_until(s, due_ns)) {
         if (op_is_finalizing_tick()) {
             break;
@@ -282,6 +285,7 @@ op_sampler_start_nogil(op_sampler *s)
             s->windows[s->active].start_ns = now_ns;
         }
         s->sampler_seen_ns = 0; /* a new thread's clock */
+        s->sampler_clock = 0;
         if (!s->is_paused) {
             op_pass_begin_tick(s, now_ns);
         }
@@ -301,6 +305,7 @@ op_sampler_stop_nogil(op_sampler *s)
     (void)pthread_mutex_lock(&s->lock);
     const bool was_running = s->is_running;
     const pthread_t thread = s->thread;
+    op_pass_note_cost_tick(s);
     s->is_running = false;
     s->must_stop = true;
     if (was_running) {
@@ -346,16 +351,24 @@ void
 op_sampler_leave_out_nogil(op_sampler *s, uint32_t native_id)
 {
     uint64_t now_ns = 0;
-    bool is_known = false;
+    uint32_t at = 0;
     (void)pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->own_count; i++) {
-        is_known = is_known || s->own[i].native_id == native_id;
+    while (at < s->own_count && s->own[at].native_id != native_id) {
+        at += 1;
     }
-    if (!is_known && s->own_count < OP_OWN_MOST
-        && op_clock_read_tick(op_clock_of_thread_tick(native_id), &now_ns)) {
-        s->own[s->own_count].native_id = native_id;
-        s->own[s->own_count].begin_ns = s->own[s->own_count].seen_ns = now_ns;
-        s->own_count += 1;
+    for (uint32_t i = 0; at == OP_OWN_MOST && i < OP_OWN_MOST; i++) {
+        if (!op_clock_read_tick(op_clock_of_thread_tick(s->own[i].native_id), &now_ns)) {
+            at = i; /* it ended */
+        }
+    }
+    const bool is_new = at < OP_OWN_MOST && (at == s->own_count || s->own[at].native_id != native_id);
+    if (is_new && op_clock_read_tick(op_clock_of_thread_tick(native_id), &now_ns)) {
+        if (at < s->own_count) {
+            s->own_ended_ns += s->own[at].seen_ns - s->own[at].begin_ns;
+        }
+        s->own_count += at == s->own_count;
+        s->own[at].native_id = native_id;
+        s->own[at].begin_ns = s->own[at].seen_ns = now_ns;
         for (uint32_t i = 0; i < s->record_count; i++) {
             s->records[i].is_own = s->records[i].is_own || s->records[i].native_id == native_id;
         }
@@ -402,6 +415,7 @@ void
 op_sampler_counters_nogil(op_sampler *s, op_counters *counters, uint64_t *stretched_ns)
 {
     (void)pthread_mutex_lock(&s->lock);
+    op_pass_note_cost_tick(s);
     *counters = s->counters;
     *stretched_ns = s->stretched_ns;
     (void)pthread_mutex_unlock(&s->lock);

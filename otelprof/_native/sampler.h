@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "compat.h"
+
 #include "codes.h"
 #include "walk.h"
 #include "window.h"
@@ -32,6 +34,8 @@ typedef struct {
     clockid_t clock; /* 0: not known yet */
     bool is_own;
     bool is_still; /* its last sample stands as long as its clock does */
+    uint64_t switches;      /* of the GIL when it was sampled last */
+    uint32_t unasked;       /* passes since its clock was read */
     uint64_t clock_ns;      /* its CPU clock right after it was read */
     uint64_t counted_ns;    /* its CPU clock when it was sampled last */
     uint64_t pool_ns;       /* CPU time not yet given to a stack */
@@ -54,6 +58,7 @@ typedef struct op_sampler {
     pthread_cond_t wake;
     pthread_mutex_t life;    /* held throughout a start or a stop; taken before `lock` */
     pthread_t thread;
+    clockid_t sampler_clock; /* CPU time of that thread; 0 before it runs */
     bool is_running, must_stop, is_paused;
     bool is_locked_for_fork;
     bool is_begun;         /* every thread has a beginning from which its time counts */
@@ -63,7 +68,7 @@ typedef struct op_sampler {
     op_backend first; /* the way to read memory that was asked for; with `only` no other */
     bool only;
     uint32_t max_depth;
-    uintptr_t threads_head; /* address of the pointer to the newest thread state */
+    op_interpreter interpreter;
 
     void *memory;
     size_t memory_bytes;
@@ -77,8 +82,7 @@ typedef struct op_sampler {
 
     op_record *records;
     op_prediction *predictions;
-    uintptr_t last_head;   /* newest thread state when it was looked at last */
-    uint64_t last_head_id;
+    op_threads_view listed; /* the thread states when they were listed last */
     uint32_t record_count;
     uint64_t last_pass_ns, last_discovery_ns;
     struct {
@@ -86,6 +90,7 @@ typedef struct op_sampler {
         uint64_t begin_ns, seen_ns;
     } own[OP_OWN_MOST];
     uint32_t own_count;
+    uint64_t own_ended_ns; /* CPU time of those that ended */
     /* CPU time of the process since the beginning must be that of its threads (account_unseen). */
     uint64_t process_begin_ns, accounted_ns, unseen_ns, sampler_begin_ns, sampler_seen_ns;
     op_counters counters;
@@ -99,6 +104,9 @@ void op_pass_begin_tick(op_sampler *sampler, uint64_t now_ns);
 
 /* Sample every thread once. */
 void op_pass_tick(op_sampler *sampler, uint64_t now_ns);
+
+/* Note what the sampling thread has used so far. */
+void op_pass_note_cost_tick(op_sampler *sampler);
 
 /* Add CPU time of the process that no thread was seen to use, at a drain. */
 void op_pass_account_tick(op_sampler *sampler, uint64_t now_ns);

@@ -9,10 +9,12 @@
 #include "selftest.h"
 
 #include <errno.h>
-#include <limits.h>
 
 #define PERIOD_LEAST_NS INT64_C(1000000)
 #define PERIOD_MOST_NS INT64_C(1000000000)
+#define BUDGET_DEFAULT 0.01
+#define DEPTH_LEAST 2
+#define DEPTH_DEFAULT 128
 
 typedef struct {
     PyObject_HEAD
@@ -23,41 +25,67 @@ typedef struct {
 
 /* ---- arguments ---- */
 
+/* An int between `least` and `most`; false with an exception that names the argument, the value and the range. */
 static bool
-check_period(long long period_ns)
+parse_int(const char *name, PyObject *value, long long least, long long most, long long *out)
 {
-    if (period_ns < PERIOD_LEAST_NS || period_ns > PERIOD_MOST_NS) {
-        PyErr_Format(PyExc_ValueError, "period_ns: %lld is not between %lld and %lld", period_ns,
+    int overflow = 0;
+    if (!PyLong_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "%s: %R (%.100s) is not an int between %lld and %lld", name, value,
+                     Py_TYPE(value)->tp_name, least, most);
+        return false;
+    }
+    *out = PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (overflow != 0 || *out < least || *out > most) {
+        PyErr_Format(PyExc_ValueError, "%s: %R is not between %lld and %lld", name, value, least, most);
+        return false;
+    }
+    return true;
+}
+
+static bool
+parse_period(PyObject *value, long long *out)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_TypeError, "period_ns: is missing; it is an int between %lld and %lld",
                      (long long)PERIOD_LEAST_NS, (long long)PERIOD_MOST_NS);
         return false;
     }
-    return true;
+    return parse_int("period_ns", value, PERIOD_LEAST_NS, PERIOD_MOST_NS, out);
 }
 
 static bool
-check_budget(double cpu_budget)
+parse_budget(PyObject *value, double *out)
 {
-    if (!(cpu_budget > 0.0 && cpu_budget <= 1.0)) {
-        PyObject *value = PyFloat_FromDouble(cpu_budget);
-        if (value != NULL) {
-            PyErr_Format(PyExc_ValueError, "cpu_budget: %R is not above 0 and at most 1", value);
-            Py_DECREF(value);
-        }
+    if (!PyFloat_Check(value) && !PyLong_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "cpu_budget: %R (%.100s) is not a number above 0 and at most 1", value,
+                     Py_TYPE(value)->tp_name);
+        return false;
+    }
+    *out = PyFloat_AsDouble(value);
+    PyErr_Clear(); /* an int that is too big is out of the range, as -1 is */
+    if (!(*out > 0.0 && *out <= 1.0)) {
+        PyErr_Format(PyExc_ValueError, "cpu_budget: %R is not above 0 and at most 1", value);
         return false;
     }
     return true;
 }
 
 static bool
-find_backend(const char *name, op_backend *backend)
+parse_backend(PyObject *value, op_backend *out)
 {
+    if (!PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "backend: %R (%.100s) is not a str: memfd, process_vm_readv or proc_mem",
+                     value, Py_TYPE(value)->tp_name);
+        return false;
+    }
     for (int i = 0; i < OP_BACKENDS; i++) {
-        if (strcmp(name, op_backend_names[i]) == 0) {
-            *backend = (op_backend)i;
+        if (PyUnicode_CompareWithASCIIString(value, op_backend_names[i]) == 0) {
+            *out = (op_backend)i;
             return true;
         }
     }
-    PyErr_Format(PyExc_ValueError, "backend: '%s' is not memfd, process_vm_readv or proc_mem", name);
+    PyErr_Format(PyExc_ValueError, "backend: %R is not memfd, process_vm_readv or proc_mem", value);
     return false;
 }
 
@@ -65,7 +93,7 @@ static bool
 check_var(PyObject *var)
 {
     if (var != NULL && !PyContextVar_CheckExact(var)) {
-        PyErr_Format(PyExc_TypeError, "var: %.100s is not a ContextVar", Py_TYPE(var)->tp_name);
+        PyErr_Format(PyExc_TypeError, "var: %R (%.100s) is not a ContextVar", var, Py_TYPE(var)->tp_name);
         return false;
     }
     return true;
@@ -74,7 +102,7 @@ check_var(PyObject *var)
 /* ---- life of the object ---- */
 
 static bool
-open_sampler(sampler_object *self, long long period_ns, double cpu_budget, int max_depth, op_backend first,
+open_sampler(sampler_object *self, long long period_ns, double cpu_budget, uint32_t max_depth, op_backend first,
              bool only)
 {
     op_sampler *s = PyMem_RawCalloc(1, sizeof *s);
@@ -85,8 +113,8 @@ open_sampler(sampler_object *self, long long period_ns, double cpu_budget, int m
     }
     s->period_ns = s->stretched_ns = (uint64_t)period_ns;
     s->cpu_budget = cpu_budget;
-    s->max_depth = (uint32_t)max_depth;
-    s->threads_head = op_threads_head_address();
+    s->max_depth = max_depth;
+    op_interpreter_find(&s->interpreter);
     if (!op_deaths_watch() || !op_label_env_init(&s->walker.labels, self->var)) {
         PyMem_RawFree(s);
         return false;
@@ -107,27 +135,19 @@ static PyObject *
 sampler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"period_ns", "cpu_budget", "var", "max_depth", "backend", NULL};
-    long long period_ns = LLONG_MIN;
-    double cpu_budget = 0.01;
-    PyObject *var = Py_None;
-    int max_depth = 128;
-    const char *backend_name = NULL;
+    PyObject *period = NULL, *budget = NULL, *var = Py_None, *depth = NULL, *way = Py_None;
+    long long period_ns = 0, max_depth = DEPTH_DEFAULT;
+    double cpu_budget = BUDGET_DEFAULT;
     op_backend backend = OP_BACKEND_MEMFD;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$LdOiz:Sampler", names, &period_ns, &cpu_budget, &var,
-                                     &max_depth, &backend_name)) {
-        return NULL;
-    }
-    if (period_ns == LLONG_MIN) {
-        PyErr_SetString(PyExc_TypeError, "Sampler: period_ns is missing");
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOO:Sampler", names, &period, &budget, &var, &depth,
+                                     &way)) {
         return NULL;
     }
     var = var == Py_None ? NULL : var;
-    if (!check_period(period_ns) || !check_budget(cpu_budget) || !check_var(var)
-        || (backend_name != NULL && !find_backend(backend_name, &backend))) {
-        return NULL;
-    }
-    if (max_depth < 2 || max_depth > (int)OP_DEPTH_MOST) {
-        PyErr_Format(PyExc_ValueError, "max_depth: %d is not between 2 and %d", max_depth, (int)OP_DEPTH_MOST);
+    if (!parse_period(period, &period_ns) || (budget != NULL && !parse_budget(budget, &cpu_budget))
+        || !check_var(var)
+        || (depth != NULL && !parse_int("max_depth", depth, DEPTH_LEAST, OP_DEPTH_MOST, &max_depth))
+        || (way != Py_None && !parse_backend(way, &backend))) {
         return NULL;
     }
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
@@ -139,7 +159,7 @@ sampler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->var = Py_XNewRef(var);
-    if (!open_sampler(self, period_ns, cpu_budget, max_depth, backend, backend_name != NULL)
+    if (!open_sampler(self, period_ns, cpu_budget, (uint32_t)max_depth, backend, way != Py_None)
         || !op_selftest(self->sampler)) {
         Py_DECREF(self);
         return NULL;
@@ -213,8 +233,8 @@ sampler_resume(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 sampler_set_period_ns(PyObject *self, PyObject *argument)
 {
-    const long long period_ns = PyLong_AsLongLong(argument);
-    if ((period_ns == -1 && PyErr_Occurred()) || !check_period(period_ns)) {
+    long long period_ns;
+    if (!parse_period(argument, &period_ns)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -226,12 +246,9 @@ sampler_set_period_ns(PyObject *self, PyObject *argument)
 static PyObject *
 sampler_leave_out(PyObject *self, PyObject *argument)
 {
-    const long native_id = PyLong_AsLong(argument);
-    if (native_id == -1 && PyErr_Occurred()) {
+    long long native_id;
+    if (!parse_int("native_id", argument, 1, INT32_MAX, &native_id)) {
         return NULL;
-    }
-    if (native_id <= 0 || native_id > INT32_MAX) {
-        return PyErr_Format(PyExc_ValueError, "native_id: %ld is not a thread's", native_id);
     }
     Py_BEGIN_ALLOW_THREADS
     op_sampler_leave_out_nogil(of(self), (uint32_t)native_id);

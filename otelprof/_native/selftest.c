@@ -24,12 +24,10 @@ check_thread(op_sampler *s, PyThreadState *own)
 {
     op_reader *reader = &s->walker.reader;
     op_thread_view thread;
-    uintptr_t head = 0;
-    if (!op_read_one_tick(reader, s->threads_head, sizeof head, SCRATCH)) {
-        return refuse("the interpreter state");
-    }
-    memcpy(&head, reader->view + SCRATCH, sizeof head);
-    if (head != (uintptr_t)PyInterpreterState_ThreadHead(PyInterpreterState_Main())) {
+    if (!op_interpreter_is_static(&s->interpreter)
+        || op_threads_tick(&s->interpreter).head
+               != (uintptr_t)PyInterpreterState_ThreadHead(PyInterpreterState_Main())
+        || op_threads_tick(&s->interpreter).made < PyThreadState_GetID(own)) {
         return refuse("the interpreter state");
     }
     if (!op_read_one_tick(reader, (uintptr_t)own, OP_THREAD_BYTES, SCRATCH)) {
@@ -41,7 +39,10 @@ check_thread(op_sampler *s, PyThreadState *own)
         || thread.next != (uintptr_t)PyThreadState_Next(own)) {
         return refuse("the thread state");
     }
-    return op_thread_holds_gil_tick(&thread, (uintptr_t)own) || refuse("the interpreter lock");
+    const op_gil_view gil = op_gil_tick(&s->interpreter);
+    return (gil.holder == (uintptr_t)own && gil.is_locked
+            && op_holds_gil_tick(thread.holds_gil, (uintptr_t)own, &s->interpreter))
+           || refuse("the interpreter lock");
 }
 
 /* The next frame that is Python's own and has begun: PyFrame_GetBack leaves out the others, such as 3.13's shim

@@ -452,14 +452,15 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
     walk->has_thread = true;
     walk->ident = a.thread.ident;
     walk->native_id = a.thread.native_id;
-    walk->held_gil = op_thread_holds_gil_tick(&a.thread, address);
+    walk->says_it_holds_gil = a.thread.holds_gil;
 
     const uintptr_t top = top_frame(&a, 0, &top_is_predicted);
     prediction->cframe = OP_THREAD_HAS_CFRAME ? a.thread.link : 0;
     prediction->leaf_end = a.thread.chunk_top;
     prediction->heap_count = 0;
     if (top == 0 || top == a.thread.root) {
-        walk->status = OP_WALK_NO_FRAMES;
+        bool again;
+        walk->status = top_frame(&a, 1, &again) == top ? OP_WALK_NO_FRAMES : OP_WALK_MOVED;
         return;
     }
     const bool has_all = has_chunks(&a);

@@ -72,7 +72,7 @@ typedef struct {
     bool ends_at_root;
     bool has_label; /* `label` is proved */
     bool is_still;  /* the CPU clock did not move */
-    bool held_gil;
+    bool says_it_holds_gil; /* see op_holds_gil_tick */
     bool has_thread; /* `ident` and `native_id` are those of the thread state now */
     uint64_t clock_before_ns, clock_after_ns;
     uint64_t ident;

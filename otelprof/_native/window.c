@@ -218,3 +218,13 @@ op_window_add_tick(op_window *window, const op_group *what)
     group->last_ns = what->last_ns;
     return row - 1;
 }
+
+void
+op_window_repeat_tick(op_window *window, uint32_t row, uint64_t wall_ns, uint64_t now_ns)
+{
+    op_group *group = &window->groups[row];
+    group->samples += 1;
+    group->wall_ns += wall_ns;
+    group->last_ns = now_ns;
+    window->losses[OP_LOSS_UNKNOWN] += group->label == OP_UNKNOWN_LABEL;
+}

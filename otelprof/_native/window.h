@@ -100,4 +100,7 @@ uint32_t op_window_thread_tick(op_window *window, uint64_t ident, uint32_t nativ
 /* Add `samples` samples of a group, and their time; returns its row, to which more may be added. */
 uint32_t op_window_add_tick(op_window *window, const op_group *what);
 
+/* Add one more sample to a group by its row. */
+void op_window_repeat_tick(op_window *window, uint32_t row, uint64_t wall_ns, uint64_t now_ns);
+
 #endif

@@ -62,8 +62,8 @@ GUARDS = (
     Mutation(
         "no bracket of labels",
         "walk.c",
-        "return memcmp(reader->view + batch->bracket[0], reader->view + bracket,",
-        "return MUTATED || memcmp(reader->view + batch->bracket[0], reader->view + bracket,",
+        "return is_same && walk->label_state != OP_LABEL_TORN",
+        "return (is_same || MUTATED) && walk->label_state != OP_LABEL_TORN",
     ),
     Mutation(
         "no verified prefix",

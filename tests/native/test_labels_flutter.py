@@ -165,4 +165,4 @@ def test_t1_a_label_that_changes_around_the_leaf_is_never_the_other(
     spans = Spans(2)
     # The label changes every few hundred nanoseconds here, so it often is not known; it is never wrong.
     found = check(spans, change(spans), unknown_most=1.0)
-    found.assert_seen(1, 2)
+    assert found.right[1] + found.right[2] > 0
