@@ -14,8 +14,8 @@
 #define DISCOVERY_NS OP_NS_PER_S         /* all thread states are listed at least so often */
 #define LISTED_MOST 8192u
 #define UNASKED_MOST 7u                  /* every eighth pass every clock is read */
-#define POOL_NS OP_NS_PER_S              /* CPU time waits so long for its thread to be seen on the CPU */
-#define POOL_LOOK_NS (OP_NS_PER_S / 10)  /* after this, the kernel is asked whether it would run */
+#define POOL_NS (3 * OP_NS_PER_S)        /* CPU time waits so long for its thread to be seen on the CPU */
+#define LOOK_NS (OP_NS_PER_S / 25)       /* so often the kernel is asked about one thread: 50 us each */
 #define SCRATCH OP_VIEW_BYTES
 
 static op_window *
@@ -396,17 +396,18 @@ is_runnable(uint32_t native_id)
 
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
  * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
- * the kernel is asked about when time has waited for long. Not sooner: a thread just woken is ready, too. */
+ * the kernel is asked about. Not often: that is dear, and a thread just woken is ready, too. */
 static bool
-is_on_cpu(op_record *r, const sample *taken, bool has_used, uint64_t now_ns)
+is_on_cpu(op_sampler *s, const op_record *r, const sample *taken, bool has_used, uint64_t now_ns)
 {
     if (taken->has_moved || (has_used && (taken->flags & OP_FLAG_HELD_GIL))) {
         return true;
     }
-    if (!has_used || now_ns - r->looked_ns < POOL_LOOK_NS) {
+    /* One of those that wait for most. */
+    if (!has_used || now_ns - s->looked_ns < LOOK_NS || 2 * r->pool_ns < s->largest_pool_ns[1]) {
         return false;
     }
-    r->looked_ns = now_ns;
+    s->looked_ns = now_ns;
     return is_runnable(r->native_id);
 }
 
@@ -418,14 +419,17 @@ account(op_sampler *s, op_record *r, const sample *taken, uint64_t used_ns, uint
     uint64_t cpu_ns = 0;
     uint32_t flags = taken->flags;
     if (r->pool_ns == 0) {
-        r->pool_since_ns = r->looked_ns = now_ns;
+        r->pool_since_ns = now_ns;
     }
     r->pool_ns += spent_ns;
     s->accounted_ns += spent_ns;
-    if (is_on_cpu(r, taken, spent_ns > 0, now_ns)) {
+    if (is_on_cpu(s, r, taken, spent_ns > 0, now_ns)) {
         flags |= OP_FLAG_ON_CPU;
         cpu_ns = r->pool_ns;
         r->pool_ns = 0;
+    }
+    if (r->pool_ns > s->largest_pool_ns[0]) {
+        s->largest_pool_ns[0] = r->pool_ns;
     }
     r->counted_ns = used_ns;
     r->sampled_ns = now_ns;
@@ -548,6 +552,8 @@ op_pass_tick(op_sampler *s, uint64_t now_ns)
     for (uint32_t i = 0; i < s->record_count;) {
         i += sample_thread(s, &s->records[i], &gil, now_ns);
     }
+    s->largest_pool_ns[1] = s->largest_pool_ns[0];
+    s->largest_pool_ns[0] = 0;
     s->last_pass_ns = now_ns;
     s->counters.passes += 1;
 }

@@ -40,7 +40,6 @@ typedef struct {
     uint64_t counted_ns;    /* its CPU clock when it was sampled last */
     uint64_t pool_ns;       /* CPU time not yet given to a stack */
     uint64_t pool_since_ns;
-    uint64_t looked_ns;      /* when the kernel was asked last whether it would run */
     uint64_t sampled_ns;    /* when it was sampled last */
     uint32_t window;        /* serial number of the window that the rows below are of */
     uint32_t thread, stack, label, flags;
@@ -85,6 +84,8 @@ typedef struct op_sampler {
     op_threads_view listed; /* the thread states when they were listed last */
     uint32_t record_count;
     uint64_t last_pass_ns, last_discovery_ns;
+    uint64_t looked_ns;          /* when the kernel was asked last whether it would run a thread */
+    uint64_t largest_pool_ns[2]; /* CPU time that waits most: in this pass so far, and in the last */
     struct {
         uint32_t native_id;
         uint64_t begin_ns, seen_ns;
