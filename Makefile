@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(wildcard otelprof/_native/*.c otelprof/_native/*.h)
 
-.PHONY: demo test check format backends proto bench pythons test-core sanitize clean
+.PHONY: demo test check format backends proto bench pythons test-core sanitize fuzz soak clean
 
 demo: $(VENV)/core
 	$(PY) -m examples.demo
@@ -44,6 +44,16 @@ test-core:
 SANITIZED ?= 3.11
 sanitize:
 	OTELPROF_SANITIZE=address,undefined tests/pythons/test "$(SANITIZED)" tests/native $(ARGS)
+
+# What reads foreign memory, fed with garbage, each for so many seconds; the unit tests of the harness first.
+SECONDS ?= 60
+fuzz: $(VENV)/ready
+	$(MAKE) -C tests/native/harness unit fuzz SECONDS=$(SECONDS) PYTHON=$(abspath $(PY))
+
+# The long versions of the core's tests, each for so many seconds.
+SOAK_S ?= 600
+soak: $(VENV)/core
+	OTELPROF_SOAK_S=$(SOAK_S) $(PY) -m pytest -q tests/native $(ARGS)
 
 # Its own environment: the oldest protoc whose output our oldest protobuf can load.
 proto:

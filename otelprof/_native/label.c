@@ -1,8 +1,8 @@
 /* label.c -- see label.h. The trie is that of Python/hamt.c: five bits of the hash a level. */
 #include "compat.h"
 
-#include "context.h"
 #include "label.h"
+#include "label_object.h"
 
 #define LEVELS_MOST 8u /* 32 bits in steps of 5, and a node of collisions below */
 #define COLLISIONS_MOST 16

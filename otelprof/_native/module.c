@@ -2,7 +2,9 @@
 #include "compat.h"
 
 #include "context.h"
+#include "label_object.h"
 #include "sampler_type.h"
+#include "span_ids.h"
 #include "window.h"
 
 static int

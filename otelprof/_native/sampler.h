@@ -33,6 +33,7 @@ typedef struct {
     uint32_t native_id;
     clockid_t clock; /* 0: not known yet */
     bool is_own;
+    bool has_frames; /* it ran Python code when it was looked at last */
     bool is_still; /* its last sample stands as long as its clock does */
     uint64_t switches;      /* of the GIL when it was sampled last */
     uint32_t unasked;       /* passes since its clock was read */

@@ -1,25 +1,11 @@
 /* walk.c -- see walk.h. */
 #include "compat.h"
 
+#include "attempt.h"
 #include "clock.h"
 #include "hash.h"
-#include "walk.h"
 
-#define SLACK_BYTES 512u /* the top chunk is copied a bit beyond its end: it may have grown by the next time */
-#define CHUNK_BYTES_MOST ((size_t)96 << 10) /* of a larger one, made for one huge frame, nothing is copied */
-#define CHUNKS_WALKED_MOST 8192u
-#define CHASES_MOST 256u
 #define SCRATCH OP_VIEW_BYTES
-#define LATE_OFFSET ((size_t)64 << 10) /* in the scratch: behind what single reads use */
-
-typedef struct {
-    op_walker *walker;
-    const op_prediction *prediction;
-    op_prediction *next; /* what to predict the next time, found by this attempt */
-    op_thread_view thread;
-    op_piece late; /* the top chunk, if it was not predicted: it is copied once, later */
-    uint32_t chases;
-} attempt;
 
 size_t
 op_walker_memory_bytes(void)
@@ -35,222 +21,10 @@ op_walker_init(op_walker *walker, void *memory)
     walker->frames = (op_raw_frame *)(void *)(walker->sightings + OP_SIGHTINGS_KEPT);
 }
 
-/* ---- the data stack ---- */
-
-/* Find the chunks below `top`, whose used part is `top_bytes` long, by one read each. */
-static void
-find_chunks(op_walker *walker, uintptr_t top, size_t top_bytes, op_prediction *p)
-{
-    uint8_t *const header = walker->reader.view + SCRATCH;
-    op_piece ring[OP_BOTTOM_CHUNKS_MOST + 1]; /* the last ones seen: the bottom, and the one above it */
-    uint32_t seen = 0;
-    p->chunk_count = p->top_count = 0;
-    p->bridge = 0;
-    for (uintptr_t at = top; at != 0 && seen < CHUNKS_WALKED_MOST; seen++) {
-        if (!op_read_one_tick(&walker->reader, at, OP_CHUNK_HEADER_BYTES, SCRATCH)) {
-            return;
-        }
-        const size_t whole = op_chunk_bytes_tick(header);
-        size_t bytes = seen > 0 ? op_chunk_used_tick(header) : top_bytes < whole ? top_bytes : whole;
-        bytes = bytes > CHUNK_BYTES_MOST ? OP_CHUNK_HEADER_BYTES : bytes;
-        const op_piece piece = {at, (uint32_t)bytes, {0, 0}};
-        if (seen < OP_TOP_CHUNKS_MOST) {
-            p->chunks[seen] = piece;
-            p->top_count = p->chunk_count = seen + 1;
-        }
-        ring[seen % (OP_BOTTOM_CHUNKS_MOST + 1)] = piece;
-        at = op_chunk_previous_tick(header);
-    }
-    if (seen <= OP_TOP_CHUNKS_MOST) {
-        return;
-    }
-    const uint32_t below = seen - OP_TOP_CHUNKS_MOST;
-    const uint32_t bottom = below < OP_BOTTOM_CHUNKS_MOST ? below : OP_BOTTOM_CHUNKS_MOST;
-    for (uint32_t i = 0; i < bottom; i++) {
-        p->chunks[OP_TOP_CHUNKS_MOST + i] = ring[(seen - bottom + i) % (OP_BOTTOM_CHUNKS_MOST + 1)];
-    }
-    p->chunk_count = OP_TOP_CHUNKS_MOST + bottom;
-    if (below > bottom) {
-        /* A chunk that is not the first of its thread begins with a frame (pystate.c, push_chunk). */
-        p->bridge = ring[(seen - bottom - 1) % (OP_BOTTOM_CHUNKS_MOST + 1)].address + OP_CHUNK_HEADER_BYTES;
-    }
-    else {
-        p->top_count = p->chunk_count;
-    }
-}
-
-/* Find the chunks as they are now, for the next attempt, and copy the top one: frames below it may have been
- * copied already, and those in it lead there. */
-static void
-find_chunks_late(attempt *a, size_t top_bytes)
-{
-    op_prediction *next = a->next;
-    find_chunks(a->walker, a->thread.chunk, top_bytes, next);
-    if (next->chunk_count > 0 && next->chunks[0].bytes <= OP_SCRATCH_BYTES - LATE_OFFSET
-        && op_read_one_tick(&a->walker->reader, next->chunks[0].address, next->chunks[0].bytes,
-                            SCRATCH + LATE_OFFSET)) {
-        a->late = next->chunks[0];
-        a->late.at[0] = (uint32_t)(SCRATCH + LATE_OFFSET);
-    }
-}
-
-/* Whether the chunks that were copied hold the thread's frames; if not, find them for the next attempt. */
-static bool
-has_chunks(attempt *a)
-{
-    const op_prediction *p = a->prediction;
-    const uint8_t *view = a->walker->reader.view;
-    const size_t used = a->thread.chunk_top - a->thread.chunk; /* wraps to something huge if torn */
-    uint32_t top = 0;
-    if (a->thread.chunk == 0) {
-        a->next->chunk_count = a->next->top_count = 0;
-        return p->chunk_count == 0;
-    }
-    while (top < p->top_count && p->chunks[top].address != a->thread.chunk) {
-        top += 1; /* its leaf-ward chunks may have been popped */
-    }
-    bool is_same = top < p->top_count && (used <= p->chunks[top].bytes || used > CHUNK_BYTES_MOST);
-    for (uint32_t i = top; is_same && i + 1 < p->top_count; i++) {
-        is_same = op_chunk_previous_tick(view + p->chunks[i].at[0]) == p->chunks[i + 1].address;
-    }
-    if (is_same && p->top_count == p->chunk_count) {
-        is_same = op_chunk_previous_tick(view + p->chunks[p->chunk_count - 1].at[0]) == 0;
-    }
-    const bool is_wasteful = top == 0 && p->chunk_count > 0 && p->chunks[0].bytes > used + 4 * SLACK_BYTES;
-    if (!is_same || (is_wasteful && used <= CHUNK_BYTES_MOST)) {
-        find_chunks_late(a, used > CHUNK_BYTES_MOST ? used : used + SLACK_BYTES);
-    }
-    return is_same;
-}
-
-/* ---- frames ---- */
-
-/* The first copy of a frame on the data stack, and the second; NULL if its chunk was not copied. */
-static const uint8_t *
-copy_in_chunk(const attempt *a, uintptr_t address, const uint8_t **second)
-{
-    const op_prediction *p = a->prediction;
-    const uint8_t *view = a->walker->reader.view;
-    for (uint32_t i = 0; i < p->chunk_count; i++) {
-        const op_piece *piece = &p->chunks[i];
-        /* By subtraction: a garbage address near the top must not wrap around. */
-        uintptr_t inside = address - piece->address;
-        if (inside >= piece->bytes || piece->bytes - inside < OP_FRAME_BYTES || inside % 8 != 0) {
-            continue;
-        }
-        if (i == 0 && address >= a->walker->batch->leaf.address) {
-            piece = &a->walker->batch->leaf;
-            inside = address - piece->address;
-        }
-        *second = view + piece->at[1] + inside;
-        return view + piece->at[0] + inside;
-    }
-    *second = NULL;
-    const uintptr_t inside = address - a->late.address;
-    if (inside < a->late.bytes && a->late.bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
-        return view + a->late.at[0] + inside;
-    }
-    return NULL;
-}
-
-/* The copies of a frame elsewhere. One that was not predicted is read now, and has no second copy. */
-static const uint8_t *
-copy_elsewhere(attempt *a, uintptr_t address, const uint8_t **second)
-{
-    const op_prediction *p = a->prediction;
-    uint8_t *const view = a->walker->reader.view;
-    op_prediction *next = a->next;
-    /* Of too many the last are kept: what is proved must reach the root. */
-    next->heap[next->heap_count++ % OP_HEAP_FRAMES_MOST] = (op_piece){address, OP_FRAME_BYTES, {0, 0}};
-    for (uint32_t i = 0; i < p->heap_count; i++) {
-        if (p->heap[i].address == address) {
-            *second = view + p->heap[i].at[1];
-            return view + p->heap[i].at[0];
-        }
-    }
-    *second = NULL;
-    a->chases += 1;
-    if (a->chases > CHASES_MOST || !op_read_one_tick(&a->walker->reader, address, OP_FRAME_BYTES, SCRATCH)) {
-        return NULL;
-    }
-    return view + SCRATCH;
-}
-
-/* Where the walk goes on behind the gap in a deep data stack; 0 if the frame at `address` is not in it. */
-static uintptr_t
-cross_gap(const attempt *a, uintptr_t address)
-{
-    const op_prediction *p = a->prediction;
-    if (p->bridge == 0 || p->top_count == 0) {
-        return 0;
-    }
-    uint8_t *const view = a->walker->reader.view;
-    const uintptr_t below = op_chunk_previous_tick(view + p->chunks[p->top_count - 1].at[0]);
-    if (!op_read_one_tick(&a->walker->reader, below, OP_CHUNK_HEADER_BYTES, SCRATCH)
-        || address - below >= op_chunk_used_tick(view + SCRATCH)) {
-        return 0;
-    }
-    return p->bridge;
-}
-
-/* Note a frame, of which there are one or two copies, and return where its caller is. */
-static uintptr_t
-note_frame(attempt *a, uintptr_t at, const uint8_t *first, const uint8_t *second, op_walk *walk)
-{
-    op_frame_view frame, other;
-    op_frame_parse_tick(first, &frame);
-    bool is_proved = false, is_disproved = false;
-    if (second != NULL) {
-        op_frame_parse_tick(second, &other);
-        is_proved = frame.code == other.code && frame.previous == other.previous && frame.owner == other.owner;
-        is_disproved = !is_proved || frame.ip != other.ip;
-        /* The leaf's instruction may move on. A popped frame is none, though it looks the same. */
-        is_proved = is_proved
-                    && (walk->count == 0 ? frame.may_be_leaf && other.may_be_leaf : frame.ip == other.ip)
-                    && (frame.code != 0 || frame.owner >= OP_OWNER_SHIM);
-    }
-    a->walker->frames[walk->count++] =
-        (op_raw_frame){at, frame.code, frame.ip, frame.owner, is_proved, is_disproved, false};
-    walk->ends_at_root = frame.previous == 0 && op_frame_is_root_tick(&frame, at, &a->thread);
-    return frame.previous;
-}
-
-/* Follow the frames from `top` to the root into `walker->frames`. */
-static void
-follow(attempt *a, uintptr_t top, op_walk *walk)
-{
-    bool has_crossed = false;
-    uintptr_t at = top;
-    walk->count = 0;
-    walk->ends_at_root = false;
-    while (at != 0 && walk->count < OP_FRAMES_MOST) {
-        const uint8_t *second;
-        if (at == a->thread.root) {
-            walk->ends_at_root = true;
-            return;
-        }
-        const uint8_t *first = copy_in_chunk(a, at, &second);
-        const uintptr_t bridge = first != NULL || has_crossed ? 0 : cross_gap(a, at);
-        if (bridge != 0) {
-            has_crossed = true;
-            a->walker->frames[walk->count++] = (op_raw_frame){at, 0, 0, 0, true, false, true};
-            at = bridge;
-            continue;
-        }
-        if (first == NULL) {
-            first = copy_elsewhere(a, at, &second);
-        }
-        if (first == NULL) {
-            return;
-        }
-        at = note_frame(a, at, first, second, walk);
-    }
-}
-
 /* ---- an attempt ---- */
 
 static uintptr_t
-top_frame(attempt *a, uint32_t which, bool *is_predicted)
+top_frame(op_attempt *a, uint32_t which, bool *is_predicted)
 {
 #if OP_THREAD_HAS_CFRAME
     const op_batch *batch = a->walker->batch;
@@ -271,7 +45,7 @@ top_frame(attempt *a, uint32_t which, bool *is_predicted)
 
 /* Whether the thread state was the same before and after the leaf was copied. */
 static bool
-is_same_top(attempt *a, uintptr_t top, bool top_is_predicted)
+is_same_top(op_attempt *a, uintptr_t top, bool top_is_predicted)
 {
     const op_walker *walker = a->walker;
     op_thread_view after;
@@ -318,7 +92,7 @@ is_same_sighting(const op_sighting *seen, uintptr_t context, const op_walk *walk
 
 /* Whether the thread is still in the Context that it was in around the leaf. */
 static bool
-is_still_in_context(const attempt *a, uintptr_t address, bool is_predicted)
+is_still_in_context(const op_attempt *a, uintptr_t address, bool is_predicted)
 {
     const op_batch *batch = a->walker->batch;
     op_reader *reader = &a->walker->reader;
@@ -337,7 +111,7 @@ is_still_in_context(const attempt *a, uintptr_t address, bool is_predicted)
 /* Find the label of the Context that the thread was in, and tell whether that is proved. `changes` were begun
  * before everything was copied. */
 static bool
-find_label(attempt *a, uintptr_t address, uint64_t changes, op_walk *walk)
+find_label(op_attempt *a, uintptr_t address, uint64_t changes, op_walk *walk)
 {
     op_walker *walker = a->walker;
     const uintptr_t context = a->thread.context;
@@ -374,7 +148,7 @@ find_label(attempt *a, uintptr_t address, uint64_t changes, op_walk *walk)
 
 /* Say what is proved: all of a thread that stood still, and of one that ran what both copies agree on. */
 static void
-judge(attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
+judge(op_attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
 {
     const bool is_same = walk->count > 0 && is_same_top(a, top, is_predicted);
     if (walk->is_still && walk->ends_at_root && is_same && !is_any_disproved(a->walker, walk)) {
@@ -408,12 +182,12 @@ predict_path(op_walker *walker, uintptr_t address, op_prediction *used)
 /* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread
  * was after the copies. */
 static void
-follow_later(attempt *a, op_walk *walk)
+follow_later(op_attempt *a, op_walk *walk)
 {
     bool is_predicted;
     a->next->heap_count = 0;
     op_thread_parse_tick(a->walker->reader.view + a->walker->batch->thread[1], &a->thread);
-    follow(a, top_frame(a, 1, &is_predicted), walk);
+    op_attempt_follow_tick(a, top_frame(a, 1, &is_predicted), walk);
 }
 
 void
@@ -421,7 +195,7 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
              bool look_first, op_prediction *prediction, op_walk *walk)
 {
     op_prediction used = *prediction;
-    attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
+    op_attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
     bool top_is_predicted = false;
     uint64_t changes;
     const bool is_quiet = op_label_is_quiet_tick(&changes);
@@ -463,9 +237,9 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         walk->status = top_frame(&a, 1, &again) == top ? OP_WALK_NO_FRAMES : OP_WALK_MOVED;
         return;
     }
-    const bool has_all = has_chunks(&a);
+    const bool has_all = op_attempt_has_chunks_tick(&a);
     walk->has_label = find_label(&a, address, changes, walk) && is_quiet;
-    follow(&a, top, walk);
+    op_attempt_follow_tick(&a, top, walk);
     if (!walk->ends_at_root) {
         follow_later(&a, walk);
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
 from otelprof.collectors.columns import Columns
+from otelprof.collectors.quota import budget_within, cpu_quota
 from otelprof.collectors.thread_names import ThreadNames
 from otelprof.config import Config
 from otelprof.interfaces import Collector
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("otelprof")
 
-CPU_BUDGET = 0.01  # of one core, for the core's thread, which lowers its rate to keep to it
+CPU_BUDGET = 0.01  # of one core at most, for the core's thread, which lowers its rate to keep to it
 
 
 class CoreCollector:
@@ -55,7 +56,8 @@ class CoreCollector:
     def _new_sampler(self) -> "_core.Sampler":
         from otelprof import _core  # noqa: PLC0415 - only where there is one
 
-        sampler = _core.Sampler(period_ns=self._period_ns, cpu_budget=CPU_BUDGET, var=self._var)
+        budget = budget_within(CPU_BUDGET, cpu_quota())
+        sampler = _core.Sampler(period_ns=self._period_ns, cpu_budget=budget, var=self._var)
         if self._is_paused:
             sampler.pause()
         return sampler

@@ -115,7 +115,7 @@ class TestTables:
     def test_what_a_run_left(self, tmp_path: Path) -> None:
         ran = run([OTELPROF, "run", "-o", "x.pb.gz", target("busy.py")], tmp_path)
         assert ran.code == 0
-        functions = show(tmp_path, "x.pb.gz").out
+        functions = show(tmp_path, "x.pb.gz", "-n", "200").out
         for name in ("burn_checkout", "burn_payment", "burn_outside", "<module>"):
             assert f"__main__.{name}" in functions
         assert "tests.targets.burning.burn" in functions

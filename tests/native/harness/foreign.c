@@ -2,8 +2,8 @@
 #include "compat.h"
 
 #include "check.h"
-#include "context.h"
 #include "foreign.h"
+#include "label_object.h"
 
 #define VIEW_BYTES (OP_VIEW_BYTES + OP_SCRATCH_BYTES)
 #define HOLE_BYTES 256u

@@ -3,9 +3,9 @@
 #include "compat.h"
 
 #include "check.h"
-#include "context.h"
 #include "foreign.h"
 #include "label.h"
+#include "label_object.h"
 
 enum { CONTEXT_AT = 0, HAMT_AT = 0x100, NODES_AT = 0x200, NODE_BYTES = 0x200, LABEL_AT = 0x4000 };
 enum { VAR = 0x7000000, HAMT_TYPE = 0x7100000, BITMAP_TYPE = 0x7200000, ARRAY_TYPE = 0x7300000,

@@ -1,0 +1,149 @@
+/* records.c -- see records.h. */
+#include "compat.h"
+
+#include "clock.h"
+#include "records.h"
+
+#define DISCOVERY_NS OP_NS_PER_S /* all thread states are listed at least so often */
+#define LISTED_MOST 8192u
+#define SCRATCH OP_VIEW_BYTES
+
+/* ---- adding ---- */
+
+uint32_t
+op_record_add_tick(op_sampler *s, op_record *r, uint32_t stack, uint32_t label, uint32_t flags, uint64_t samples,
+                   uint64_t wall_ns, uint64_t cpu_ns, uint64_t now_ns)
+{
+    op_window *window = op_active_window_tick(s);
+    if (r->window != s->serial) {
+        r->window = s->serial;
+        r->is_still = false; /* its stack and label were rows of another window */
+        r->thread = op_window_thread_tick(window, r->ident, r->native_id);
+    }
+    return op_window_add_tick(window, &(op_group){
+                                          .stack = stack,
+                                   .label = label,
+                                   .thread = r->thread,
+                                   .flags = flags,
+                                   .samples = samples,
+                                   .wall_ns = wall_ns,
+                                   .cpu_ns = cpu_ns,
+                                   .first_ns = now_ns,
+                                   .last_ns = now_ns,
+                               });
+}
+
+void
+op_record_add_unsampled_tick(op_sampler *s, op_record *r, uint64_t wall_ns, uint64_t cpu_ns, uint64_t now_ns)
+{
+    if (wall_ns > 0 || cpu_ns > 0) {
+        (void)op_record_add_tick(s, r, op_window_synthetic_tick(op_active_window_tick(s), OP_CODE_UNSAMPLED), OP_NO_LABEL, 0, 0, wall_ns, cpu_ns,
+            now_ns);
+    }
+}
+
+/* ---- who is there ---- */
+
+void
+op_record_drop_tick(op_sampler *s, op_record *r, uint64_t now_ns)
+{
+    op_record_add_unsampled_tick(s, r, 0, r->pool_ns, now_ns);
+    s->record_count -= 1;
+    op_prediction *const free_prediction = r->prediction;
+    *r = s->records[s->record_count];
+    s->records[s->record_count].prediction = free_prediction;
+}
+
+static bool
+is_own(const op_sampler *s, uint32_t native_id)
+{
+    for (uint32_t i = 0; i < s->own_count; i++) {
+        if (s->own[i].native_id == native_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+op_record_begin_tick(op_sampler *s, op_record *r, uint32_t native_id, uint64_t now_ns)
+{
+    const uint64_t since_ns = s->last_pass_ns;
+    uint64_t used_ns = 0;
+    r->native_id = native_id;
+    r->clock = native_id == 0 ? 0 : op_clock_of_thread_tick(native_id);
+    if (r->clock != 0 && !op_clock_read_tick(r->clock, &used_ns)) {
+        r->clock = 0;
+    }
+    r->is_own = is_own(s, native_id);
+    r->is_still = false;
+    r->counted_ns = used_ns > now_ns - since_ns ? used_ns - (now_ns - since_ns) : 0;
+    r->sampled_ns = since_ns;
+    r->pool_ns = 0;
+    r->pool_since_ns = now_ns;
+}
+
+static op_record *
+find_record(op_sampler *s, uintptr_t address)
+{
+    for (uint32_t i = 0; i < s->record_count; i++) {
+        if (s->records[i].address == address) {
+            return &s->records[i];
+        }
+    }
+    return NULL;
+}
+
+/* List the thread states, newest first, and make records of the new ones. With `all` to the end of the list,
+ * else to the first that is known: new ones are put at the head (Python/pystate.c, add_threadstate). */
+static void
+list_threads(op_sampler *s, uintptr_t head, bool all, uint64_t now_ns)
+{
+    op_reader *reader = &s->walker.reader;
+    uint32_t listed = 0;
+    for (uintptr_t at = head; at != 0 && listed < LISTED_MOST; listed++) {
+        op_thread_view thread;
+        if (!op_read_one_tick(reader, at, OP_THREAD_BYTES, SCRATCH)) {
+            return;
+        }
+        op_thread_parse_tick(reader->view + SCRATCH, &thread);
+        op_record *r = find_record(s, at);
+        if (r != NULL && r->id != thread.id) {
+            op_record_drop_tick(s, r, now_ns);
+            r = NULL;
+        }
+        if (r != NULL && !all) {
+            return;
+        }
+        if (r == NULL && s->record_count == OP_RECORDS_MOST) {
+            s->counters.threads_refused += 1;
+            return;
+        }
+        if (r == NULL) {
+            r = &s->records[s->record_count];
+            s->record_count += 1;
+            /* Records change places; what was another's goes with the place. */
+            op_prediction *const prediction =
+                r->prediction != NULL ? r->prediction : &s->predictions[s->record_count - 1];
+            *prediction = (op_prediction){0};
+            *r = (op_record){.address = at, .id = thread.id, .ident = thread.ident, .prediction = prediction};
+            op_record_begin_tick(s, r, thread.native_id, now_ns);
+        }
+        at = thread.next;
+    }
+}
+
+/* A thread state that is made changes the count, and then the head of the list: either means to look. */
+void
+op_records_discover_tick(op_sampler *s, uint64_t now_ns)
+{
+    const op_threads_view threads = op_threads_tick(&s->interpreter);
+    const bool all = now_ns - s->last_discovery_ns >= DISCOVERY_NS;
+    if (all) {
+        s->last_discovery_ns = now_ns;
+    }
+    if (all || threads.made != s->listed.made || threads.head != s->listed.head) {
+        s->listed = threads;
+        list_threads(s, threads.head, all, now_ns);
+    }
+}
