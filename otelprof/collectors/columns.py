@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from otelprof.builder import ProfileBuilder
 from otelprof.collectors.names import CodeNames
 from otelprof.collectors.window import SPAN_LABEL
+from otelprof.cpython import jit_is_on
 from otelprof.model import KINDS, Link, Producer, Profile
 from otelprof.version import __version__
 
 if TYPE_CHECKING:
     from otelprof import _core
 
-_PRODUCER = Producer(__version__, "core")
+_JIT = "CPython's JIT is on, so the lines of leaf frames are approximate"
 _NO_FRAMES = "(no Python frames)"  # a row needs a stack
 
 
@@ -76,7 +77,7 @@ class Columns:
                 duration_ns=self._duration_ns,
                 period_type=KINDS[kind][1],
                 period=period_ns,
-                producer=_PRODUCER,
+                producer=_producer(),
                 losses=self._losses,
             )
             if len(profile):
@@ -136,3 +137,7 @@ def _link(label: tuple[bytes, bytes, bytes, bool] | None) -> Link | None:
         return None
     trace_id, span_id, root_id, _ = label
     return Link(trace_id, span_id, root_id if any(root_id) else b"")
+
+
+def _producer() -> Producer:
+    return Producer(__version__, "core", _JIT if jit_is_on() else "")

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -182,6 +184,13 @@ class TestDrain:
             "otelprof: the C core takes no samples: none left"
         ]
         assert collector.health()["sampler_failures"] == 2
+
+    def test_says_that_a_jit_makes_lines_approximate(
+        self, drained: Give, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "_jit", SimpleNamespace(is_enabled=lambda: True), raising=False)
+        (profile,) = drained(Group(SHALLOW, wall_ns=5))
+        assert "JIT" in profile.producer.reason
 
 
 class TestThreads:
