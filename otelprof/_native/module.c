@@ -8,11 +8,20 @@
 #include "window.h"
 
 static int
+add_sampler(PyObject *module)
+{
+    PyObject *type = op_sampler_type_new(module);
+    const int result = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
+    Py_XDECREF(type);
+    return result;
+}
+
+static int
 add_everything(PyObject *module)
 {
     return PyModule_AddType(module, &op_label_type) < 0
                    || PyModule_AddType(module, &op_runtime_context_type) < 0
-                   || PyModule_AddType(module, &op_sampler_type) < 0
+                   || add_sampler(module) < 0
                    || PyModule_AddIntConstant(module, "COMPILED_FOR", PY_VERSION_HEX) < 0
                    || PyModule_AddIntConstant(module, "NO_LABEL", OP_NO_LABEL) < 0
                    || PyModule_AddIntConstant(module, "UNKNOWN_LABEL", OP_UNKNOWN_LABEL) < 0

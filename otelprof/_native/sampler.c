@@ -189,7 +189,10 @@ op_sampler_stop_nogil(op_sampler *s)
     s->must_stop = true;
     if (was_running) {
         if (s->is_begun) {
-            op_pass_end_tick(s, op_clock_monotonic_ns_tick());
+            const uint64_t now_ns = op_clock_monotonic_ns_tick();
+            s->looked_ns = 0;
+            op_pass_tick(s, now_ns); /* so that little is left without a stack */
+            op_pass_end_tick(s, now_ns);
         }
         (void)pthread_cond_signal(&s->wake);
     }

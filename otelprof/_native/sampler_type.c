@@ -178,7 +178,9 @@ sampler_dealloc(PyObject *self_)
         PyMem_RawFree(self->sampler);
     }
     Py_XDECREF(self->var);
-    Py_TYPE(self_)->tp_free(self_);
+    PyTypeObject *type = Py_TYPE(self_);
+    type->tp_free(self_);
+    Py_DECREF(type);
 }
 
 /* ---- methods ---- */
@@ -325,13 +327,26 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject op_sampler_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "otelprof._core.Sampler",
-    .tp_basicsize = sizeof(sampler_object),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = PyDoc_STR("Samples all threads of the main interpreter, without the GIL."),
-    .tp_new = sampler_new,
-    .tp_dealloc = sampler_dealloc,
-    .tp_methods = methods,
+#pragma GCC diagnostic push /* PyType_Slot keeps functions as `void *`, which POSIX allows and ISO C does not */
+#pragma GCC diagnostic ignored "-Wpedantic"
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Samples all threads of the main interpreter, without the GIL."},
+    {Py_tp_new, sampler_new},
+    {Py_tp_dealloc, sampler_dealloc},
+    {Py_tp_methods, methods},
+    {0, NULL},
 };
+#pragma GCC diagnostic pop
+
+static PyType_Spec spec = {
+    .name = "otelprof._core.Sampler",
+    .basicsize = sizeof(sampler_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+PyObject *
+op_sampler_type_new(PyObject *module)
+{
+    return PyType_FromModuleAndSpec(module, &spec, NULL);
+}

@@ -5,6 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-extern PyTypeObject op_sampler_type;
+/* A new type, of this interpreter: a static one would keep what Py_FinalizeEx frees. */
+PyObject *op_sampler_type_new(PyObject *module);
 
 #endif

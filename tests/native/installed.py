@@ -16,4 +16,7 @@ if (
 
 from otelprof import _core as core
 
-__all__ = ["core"]
+# AddressSanitizer keeps freed memory back and takes SIGSEGV for itself.
+IS_SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+
+__all__ = ["IS_SANITIZED", "core"]

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests.native.installed import IS_SANITIZED
 from tests.native.windows import Goal, Row, recordings, say
 
 CODES = 200_000
@@ -99,6 +100,6 @@ def test_t10_code_churn_names_only_functions_that_lived() -> None:
     count = 2 * len(churn.died)
     say(f"{count} code objects at {len(churn.addresses)} addresses, {seen} of {samples} samples")
     assert count >= CODES
-    assert len(churn.addresses) < count / 100
+    assert IS_SANITIZED or len(churn.addresses) < count / 100
     assert seen > samples / 4
     assert max(resident[2:], default=0) - resident[min(1, len(resident) - 1)] < GROWTH_MOST_BYTES

@@ -21,7 +21,7 @@ import pytest
 from tests.native import drained, windows
 from tests.native.alone import run_alone, run_program
 from tests.native.drained import burn, sampling_threads, wait_for_passes
-from tests.native.installed import core
+from tests.native.installed import IS_SANITIZED, core
 
 PERIOD_NS = 1_000_000
 # Linux, arch/x86/entry/syscalls/syscall_64.tbl
@@ -286,6 +286,7 @@ def _actions() -> dict[int, bytes]:
     return actions
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="AddressSanitizer reports crashes itself")
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_a_crash_is_reported_by_faulthandler_as_ever(order: str) -> None:
     enable = "import faulthandler; faulthandler.enable()\n"
