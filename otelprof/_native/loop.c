@@ -56,7 +56,8 @@ wait_until(op_sampler *s, uint64_t due_ns)
 {
     const struct timespec due = {(time_t)(due_ns / OP_NS_PER_S), (long)(due_ns % OP_NS_PER_S)};
     int error = 0;
-    while (!s->must_stop && error == 0) {
+    /* Time may be up just when a pause begins: then there is no pass either. */
+    while (!s->must_stop && (error == 0 || s->is_paused)) {
         error = s->is_paused ? pthread_cond_wait(&s->wake, &s->lock)
                              : pthread_cond_timedwait(&s->wake, &s->lock, &due);
     }
