@@ -64,7 +64,7 @@ typedef struct {
     uint32_t native_id;
     uintptr_t context;
     uint64_t context_ver; /* changes when a Context is entered or left */
-    uintptr_t link;       /* where the innermost frame hangs: see op_thread_has_cframe */
+    uintptr_t link;       /* where the innermost frame hangs: see OP_THREAD_HAS_CFRAME */
     uintptr_t chunk;      /* top chunk of the data stack */
     uintptr_t chunk_top;  /* its first free byte */
     uintptr_t root;       /* the frame that ends every walk; 0: a walk ends at `previous == NULL` */
@@ -487,8 +487,5 @@ op_optional_attribute(PyObject *owner, PyObject *name, PyObject **value)
 
 /* From 3.12 the interpreter tells (gh-91054); before, the type's `tp_dealloc` is ours to wrap. */
 #define OP_HAS_CODE_WATCHER (PY_VERSION_HEX >= 0x030C0000)
-
-/* Lines of code that runs in machine code made by CPython's own JIT are approximate (3.13 on). */
-#define OP_MAY_HAVE_JIT (PY_VERSION_HEX >= 0x030D0000)
 
 #endif

@@ -83,10 +83,17 @@ sighting_of(op_walker *walker, uintptr_t context)
     return &walker->sightings[(op_hash_add(0, context >> 4) >> 32) % OP_SIGHTINGS_KEPT];
 }
 
+/* Whether a sighting is of this Context: one slot serves many. */
+static bool
+is_of(const op_sighting *seen, uintptr_t context)
+{
+    return seen->path.count > 0 && seen->path.addresses[0] == context;
+}
+
 static bool
 is_same_sighting(const op_sighting *seen, uintptr_t context, const op_walk *walk)
 {
-    return seen->path.count > 0 && seen->path.addresses[0] == context && seen->state == walk->label_state
+    return is_of(seen, context) && seen->state == walk->label_state
            && (seen->state != OP_LABEL_FOUND || memcmp(&seen->label, &walk->label, sizeof walk->label) == 0);
 }
 
@@ -173,7 +180,7 @@ predict_path(op_walker *walker, uintptr_t address, op_prediction *used)
     if (op_read_one_tick(&walker->reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
         const uintptr_t context = op_bracket_context_tick(walker->reader.view + SCRATCH);
         const op_sighting *seen = sighting_of(walker, context);
-        if (context != 0 && seen->path.count > 0 && seen->path.addresses[0] == context) {
+        if (context != 0 && is_of(seen, context)) {
             used->label = seen->path;
         }
     }
