@@ -3,7 +3,9 @@
 
 #include "batch.h"
 
-#define LEAF_BYTES 768u /* about eight frames */
+#define LEAF_BYTES 768u       /* about eight frames */
+#define LEAF_AFTER_BYTES 384u /* and those that are called just now */
+#define VIEW_PAGE_BYTES 4096u /* the kernel takes half a microsecond for each page that it writes to */
 
 _Static_assert(OP_FRAME_BYTES % 8 == 0 && OP_THREAD_BYTES % 8 == 0 && OP_CFRAME_BYTES % 8 == 0
                    && OP_CHUNK_HEADER_BYTES % 8 == 0 && OP_BRACKET_OFFSET % 8 == 0,
@@ -46,16 +48,11 @@ add_outer(op_batch *batch, op_prediction *p, unsigned which)
     bool fits = true;
     for (uint32_t i = p->chunk_count; i-- > 0;) {
         op_piece *chunk = &p->chunks[i];
-        size_t bytes = chunk->bytes;
-        if (i == 0) {
-            /* The rest of it is the leaf; a frame may lie across the border. */
-            bytes = batch->leaf.address - chunk->address + OP_FRAME_BYTES;
-            bytes = bytes < chunk->bytes ? bytes : chunk->bytes;
-        }
+        const size_t bytes = i == 0 ? op_outer_bytes_tick(batch, chunk) : chunk->bytes;
         chunk->at[which] = add(batch, chunk->address, bytes);
         fits = fits && chunk->at[which] != OP_NOT_COPIED;
     }
-    return add_heap(batch, p, OP_INNER_HEAP_FRAMES, OP_HEAP_FRAMES_MOST, which) && fits;
+    return add_heap(batch, p, OP_INNER_HEAP_FRAMES, p->heap_count, which) && fits;
 }
 
 /* Where the leaf begins and ends. */
@@ -71,7 +68,8 @@ leaf_of(const op_prediction *p)
         begin = (p->leaf_end - LEAF_BYTES) & ~(uintptr_t)7;
     }
     const size_t before = begin - chunk->address;
-    return (op_piece){.address = begin, .bytes = before < chunk->bytes ? chunk->bytes - (uint32_t)before : 0};
+    const uint32_t rest = before < chunk->bytes ? chunk->bytes - (uint32_t)before : 0;
+    return (op_piece){begin, rest < LEAF_BYTES + LEAF_AFTER_BYTES ? rest : LEAF_BYTES + LEAF_AFTER_BYTES, {0, 0}};
 }
 
 static bool
@@ -81,43 +79,75 @@ add_inner(op_batch *batch, op_prediction *p, unsigned which)
     return add_heap(batch, p, 0, OP_INNER_HEAP_FRAMES, which) && fits;
 }
 
-static uint32_t
-add_cframe(op_batch *batch, const op_prediction *p)
+static void
+add_cframes(op_batch *batch, const op_prediction *p)
 {
-    return p->cframe == 0 ? OP_NOT_COPIED : add(batch, p->cframe, OP_CFRAME_BYTES);
+    for (uint32_t i = 0; i < p->cframe_count; i++) {
+        batch->cframes[i] = add(batch, p->cframes[i], OP_CFRAME_BYTES);
+    }
+}
+
+static uint32_t
+add_bracket(op_batch *batch, uintptr_t address)
+{
+    return add(batch, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES);
+}
+
+static void
+add_thread(op_batch *batch, uintptr_t address, const op_prediction *p)
+{
+    batch->thread[0] = batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
+    if (OP_THREAD_HAS_CFRAME) {
+        add_cframes(batch, p);
+        batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
+    }
 }
 
 static bool
 assemble(op_batch *batch, uintptr_t address, op_prediction *p)
 {
     batch->count = 0;
-    batch->bytes = 0;
+    batch->bytes = batch->begin;
     batch->leaf = leaf_of(p);
-    batch->bracket[0] = add(batch, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES);
     for (uint32_t i = 0; i < p->label.count; i++) {
         p->label.at[i] = add(batch, p->label.addresses[i], p->label.bytes[i]);
     }
     bool fits = add_outer(batch, p, 0);
-    batch->thread[0] = add(batch, address, OP_THREAD_BYTES);
-    batch->cframe[0] = add_cframe(batch, p);
+    batch->bracket[0] = add_bracket(batch, address);
     fits = add_inner(batch, p, 0) && fits;
+    add_thread(batch, address, p);
     fits = add_inner(batch, p, 1) && fits;
-    batch->cframe[1] = add_cframe(batch, p);
-    batch->thread[1] = add(batch, address, OP_THREAD_BYTES);
-    fits = add_outer(batch, p, 1) && fits;
-    batch->bracket[1] = add(batch, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES);
-    return fits && batch->bracket[1] != OP_NOT_COPIED;
+    batch->bracket[1] = add_bracket(batch, address);
+    fits = add_outer(batch, p, 1) && batch->bracket[1] != OP_NOT_COPIED && fits;
+    if (p->label.count > 0) {
+        p->label.at_again = add(batch, p->label.addresses[0], p->label.bytes[0]);
+        fits = fits && p->label.at_again != OP_NOT_COPIED;
+    }
+    return fits;
+}
+
+/* What lies around the leaf should go to one page of the view. If it does not, begin where it will. */
+static bool
+assemble_on_one_page(op_batch *batch, uintptr_t address, op_prediction *p)
+{
+    const bool fits = assemble(batch, address, p);
+    const size_t lead = batch->bracket[0] - batch->begin;
+    if (!fits || batch->bracket[0] / VIEW_PAGE_BYTES == batch->bracket[1] / VIEW_PAGE_BYTES) {
+        return fits;
+    }
+    batch->begin = (VIEW_PAGE_BYTES - lead % VIEW_PAGE_BYTES) % VIEW_PAGE_BYTES;
+    return assemble(batch, address, p);
 }
 
 bool
 op_batch_copy_tick(op_batch *batch, op_reader *reader, uintptr_t address, op_prediction *p, uintptr_t *missing)
 {
     uint32_t i = 0;
-    if (!assemble(batch, address, p)) {
+    if (!assemble_on_one_page(batch, address, p)) {
         i = batch->count - 1; /* too much was predicted */
     }
     else {
-        size_t got = op_read_tick(reader, batch->ranges, batch->count, 0);
+        size_t got = op_read_tick(reader, batch->ranges, batch->count, batch->begin);
         while (i < batch->count && got >= batch->ranges[i].iov_len) {
             got -= batch->ranges[i].iov_len;
             i += 1;
@@ -127,6 +157,40 @@ op_batch_copy_tick(op_batch *batch, op_reader *reader, uintptr_t address, op_pre
         *missing = (uintptr_t)batch->ranges[i].iov_base;
     }
     return i == batch->count;
+}
+
+void
+op_prediction_add_frames_tick(op_prediction *p, const op_piece *frames, uint32_t count)
+{
+    uint32_t known = p->heap_count;
+    for (uint32_t i = 0, added = 0; i < count && i < 2 * OP_RECENT_FRAMES && added < OP_RECENT_FRAMES; i++) {
+        bool is_new = true;
+        for (uint32_t j = 0; j < known && is_new; j++) {
+            is_new = p->heap[j].address != frames[i].address;
+        }
+        if (is_new) {
+            p->heap[p->heap_count++] = (op_piece){frames[i].address, OP_FRAME_BYTES, {0, 0}};
+            added += 1;
+        }
+    }
+}
+
+void
+op_prediction_add_cframe_tick(op_prediction *p, uintptr_t cframe)
+{
+    uintptr_t carried = cframe;
+    for (uint32_t i = 0; i < OP_CFRAMES_MOST; i++) {
+        const uintptr_t older = i < p->cframe_count ? p->cframes[i] : 0;
+        p->cframes[i] = carried;
+        if (older == cframe) {
+            return;
+        }
+        if (older == 0) {
+            p->cframe_count = i + 1;
+            return;
+        }
+        carried = older;
+    }
 }
 
 void
@@ -142,6 +206,6 @@ op_prediction_forget_tick(op_prediction *p, uintptr_t address)
         }
     }
     p->heap_count = 0;
-    p->cframe = 0;
+    p->cframe_count = 0;
     p->label.count = 0;
 }

@@ -52,7 +52,7 @@ op_codes_clear_tick(op_codes *codes)
     codes->slot_count = 0;
     codes->text_count = 0;
     codes->arena_used = 0;
-    codes->deaths_seen = op_deaths_count_tick();
+    codes->deaths_seen = op_deaths_count_tick(&op_code_deaths);
 }
 
 bool
@@ -100,18 +100,18 @@ bool
 op_codes_bury_tick(op_codes *codes, const uintptr_t *addresses, size_t count)
 {
     const uint64_t begin = codes->deaths_seen;
-    const uint64_t died = op_deaths_count_tick();
+    const uint64_t died = op_deaths_count_tick(&op_code_deaths);
     bool touches = false;
     if (died == begin) {
         return false;
     }
     for (uint64_t next = begin; next < died && died - begin < OP_DEATHS_KEPT; next++) {
-        const uintptr_t address = op_deaths_at_tick(next);
+        const uintptr_t address = op_deaths_at_tick(&op_code_deaths, next);
         find_slot(codes, address)->code = 0;
         touches = touches || is_among(address, addresses, count);
     }
     codes->deaths_seen = died;
-    if (op_deaths_count_tick() - begin >= OP_DEATHS_KEPT) { /* the ring has gone round */
+    if (op_deaths_count_tick(&op_code_deaths) - begin >= OP_DEATHS_KEPT) { /* the ring has gone round */
         forget_all(codes);
         return true;
     }

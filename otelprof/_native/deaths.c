@@ -3,29 +3,38 @@
 
 #include "deaths.h"
 
-#include <stdatomic.h>
-
-static _Atomic uintptr_t ring[OP_DEATHS_KEPT]; /* written by the holder of the main interpreter's GIL */
-static _Atomic uint64_t died;                  /* the same; published after the entry */
+op_deaths op_code_deaths;
+op_deaths op_context_deaths;
 
 static void
-note_death(const void *code)
+note_death(op_deaths *deaths, const void *who)
 {
-    const uint64_t number = atomic_load_explicit(&died, memory_order_relaxed);
-    atomic_store_explicit(&ring[number % OP_DEATHS_KEPT], (uintptr_t)code, memory_order_relaxed);
-    atomic_store_explicit(&died, number + 1, memory_order_release);
+    const uint64_t number = atomic_load_explicit(&deaths->count, memory_order_relaxed);
+    atomic_store_explicit(&deaths->ring[number % OP_DEATHS_KEPT], (uintptr_t)who, memory_order_relaxed);
+    atomic_store_explicit(&deaths->count, number + 1, memory_order_release);
 }
 
-uint64_t
-op_deaths_count_tick(void)
+/* Another tool may wrap these slots too; each calls what it found, and we never put that back. NULL: not wrapped
+ * yet. */
+static destructor dealloc_of_context;
+
+static void
+dealloc_context(PyObject *context)
 {
-    return atomic_load_explicit(&died, memory_order_acquire);
+    /* The threads of other interpreters have GILs of their own, and are not sampled. */
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        note_death(&op_context_deaths, context);
+    }
+    dealloc_of_context(context);
 }
 
-uintptr_t
-op_deaths_at_tick(uint64_t number)
+static void
+watch_contexts(void)
 {
-    return atomic_load_explicit(&ring[number % OP_DEATHS_KEPT], memory_order_acquire);
+    if (dealloc_of_context == NULL) {
+        dealloc_of_context = PyContext_Type.tp_dealloc;
+        PyContext_Type.tp_dealloc = dealloc_context;
+    }
 }
 
 #if OP_HAS_CODE_WATCHER
@@ -34,13 +43,13 @@ static int
 on_code_event(PyCodeEvent event, PyCodeObject *code)
 {
     if (event == PY_CODE_EVENT_DESTROY) {
-        note_death(code);
+        note_death(&op_code_deaths, code);
     }
     return 0;
 }
 
-bool
-op_deaths_watch(void)
+static bool
+watch_codes(void)
 {
     /* Watchers are the interpreter's: after Py_FinalizeEx and Py_InitializeEx there are none. */
     static int watcher = -1;
@@ -53,24 +62,30 @@ op_deaths_watch(void)
 
 #else
 
-static destructor dealloc_of_code; /* NULL: not wrapped yet */
+static destructor dealloc_of_code;
 
 static void
-dealloc_and_note(PyObject *code)
+dealloc_code(PyObject *code)
 {
-    note_death(code);
+    note_death(&op_code_deaths, code);
     dealloc_of_code(code);
 }
 
-bool
-op_deaths_watch(void)
+static bool
+watch_codes(void)
 {
     if (dealloc_of_code == NULL) {
-        /* Another tool may wrap the slot too; each calls the one it found, and we never put it back. */
         dealloc_of_code = PyCode_Type.tp_dealloc;
-        PyCode_Type.tp_dealloc = dealloc_and_note;
+        PyCode_Type.tp_dealloc = dealloc_code;
     }
     return true;
 }
 
 #endif
+
+bool
+op_deaths_watch(void)
+{
+    watch_contexts();
+    return watch_codes();
+}

@@ -99,25 +99,31 @@ op_attempt_has_chunks_tick(op_attempt *a)
 
 /* ---- frames ---- */
 
-/* The first copy of a frame on the data stack, and the second; NULL if its chunk was not copied. */
+/* The first copy of a frame on the data stack, and the second; NULL if its chunk was not copied. `room` bytes of
+ * it, and of what follows, were. */
 static const uint8_t *
-copy_in_chunk(const op_attempt *a, uintptr_t address, const uint8_t **second)
+copy_in_chunk(const op_attempt *a, uintptr_t address, const uint8_t **second, size_t *room)
 {
     const op_prediction *p = a->prediction;
     const uint8_t *view = a->walker->reader.view;
     for (uint32_t i = 0; i < p->chunk_count; i++) {
         const op_piece *piece = &p->chunks[i];
+        const op_piece *leaf = &a->walker->batch->leaf;
+        uint32_t bytes = piece->bytes;
+        if (i == 0 && address >= leaf->address) {
+            piece = leaf;
+            bytes = leaf->bytes;
+        }
+        else if (i == 0) {
+            bytes = op_outer_bytes_tick(a->walker->batch, piece);
+        }
         /* By subtraction: a garbage address near the top must not wrap around. */
-        uintptr_t inside = address - piece->address;
-        if (inside >= piece->bytes || piece->bytes - inside < OP_FRAME_BYTES || inside % 8 != 0) {
-            continue;
+        const uintptr_t inside = address - piece->address;
+        if (inside < bytes && bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
+            *second = view + piece->at[1] + inside;
+            *room = bytes - inside;
+            return view + piece->at[0] + inside;
         }
-        if (i == 0 && address >= a->walker->batch->leaf.address) {
-            piece = &a->walker->batch->leaf;
-            inside = address - piece->address;
-        }
-        *second = view + piece->at[1] + inside;
-        return view + piece->at[0] + inside;
     }
     *second = NULL;
     const uintptr_t inside = address - a->late.address;
@@ -167,6 +173,15 @@ cross_gap(const op_attempt *a, uintptr_t address)
     return p->bridge;
 }
 
+/* Whether a frame on the data stack that has called another has the same locals in both copies. While it waits they
+ * stay; so this tells a loop that has come round again, to the very same calls. `end` is where the frame ends. */
+static bool
+has_same_locals(uintptr_t at, uintptr_t end, size_t room, const uint8_t *first, const uint8_t *second)
+{
+    const size_t bytes = end > at && end - at < room ? end - at : 0;
+    return bytes <= OP_FRAME_BYTES || memcmp(first + OP_FRAME_BYTES, second + OP_FRAME_BYTES, bytes - OP_FRAME_BYTES) == 0;
+}
+
 /* Note a frame, of which there are one or two copies, and return where its caller is. */
 static uintptr_t
 note_frame(op_attempt *a, uintptr_t at, const uint8_t *first, const uint8_t *second, op_walk *walk)
@@ -194,15 +209,19 @@ op_attempt_follow_tick(op_attempt *a, uintptr_t top, op_walk *walk)
 {
     bool has_crossed = false;
     uintptr_t at = top;
+    uintptr_t end = a->thread.chunk_top; /* of the next frame on the data stack: where the one above it begins */
+    uintptr_t passed = top; /* a frame that was met; meeting it again is going in circles (Brent, 1980) */
+    uint32_t pass_at = 1;
     walk->count = 0;
     walk->ends_at_root = false;
     while (at != 0 && walk->count < OP_FRAMES_MOST) {
         const uint8_t *second;
+        size_t room = 0;
         if (at == a->thread.root) {
             walk->ends_at_root = true;
             return;
         }
-        const uint8_t *first = copy_in_chunk(a, at, &second);
+        const uint8_t *first = copy_in_chunk(a, at, &second, &room);
         const uintptr_t bridge = first != NULL || has_crossed ? 0 : cross_gap(a, at);
         if (bridge != 0) {
             has_crossed = true;
@@ -216,6 +235,20 @@ op_attempt_follow_tick(op_attempt *a, uintptr_t top, op_walk *walk)
         if (first == NULL) {
             return;
         }
-        at = note_frame(a, at, first, second, walk);
+        const uintptr_t caller = note_frame(a, at, first, second, walk);
+        if (second != NULL && room > 0) {
+            if (walk->count > 1 && !has_same_locals(at, end, room, first, second)) {
+                a->walker->frames[walk->count - 1].is_proved = false;
+            }
+            end = at;
+        }
+        at = caller;
+        if (at == passed) {
+            return; /* it is torn */
+        }
+        if (walk->count == pass_at) {
+            passed = at;
+            pass_at *= 2;
+        }
     }
 }

@@ -231,6 +231,20 @@ take_label(const op_label_env *env, finder *f, uintptr_t address, op_label *labe
     return memcmp(label->trace_id, zeros, sizeof zeros) == 0 ? OP_LABEL_HIDDEN : OP_LABEL_FOUND;
 }
 
+/* Whether the Context still leads to the trie at `vars`. */
+static bool
+leads_to(finder *f, uintptr_t context, uintptr_t vars)
+{
+    size_t at = f->known->at_again;
+    if (!f->is_predicted) {
+        at = f->scratch;
+        if (!op_read_one_tick(f->reader, context, OP_CONTEXT_BYTES, at)) {
+            return false;
+        }
+    }
+    return op_context_vars_tick(f->reader->view + at) == vars;
+}
+
 static op_label_state
 find(const op_label_env *env, finder *f, uintptr_t context, op_label *label)
 {
@@ -244,24 +258,26 @@ find(const op_label_env *env, finder *f, uintptr_t context, op_label *label)
     if (copy == NULL || type_of(copy) != env->hamt_type) {
         return OP_LABEL_TORN;
     }
+    op_label_state state = OP_LABEL_TORN;
     switch (find_value(env, f, op_hamt_root_tick(copy), &value)) {
     case VALUE:
-        return take_label(env, f, value, label);
+        state = take_label(env, f, value, label);
+        break;
     case ABSENT:
-        return OP_LABEL_NONE;
+        state = OP_LABEL_NONE;
+        break;
     case DEEPER:
     case SENSELESS:
         break;
     }
-    return OP_LABEL_TORN;
+    return state == OP_LABEL_TORN || leads_to(f, context, vars) ? state : OP_LABEL_TORN;
 }
 
 op_label_state
 op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context, const op_label_path *known,
-                   op_label_path *found, bool *is_predicted, op_label *label)
+                   op_label_path *found, op_label *label)
 {
     found->count = 0;
-    *is_predicted = true;
     if (env->var == 0) {
         return OP_LABEL_HIDDEN;
     }
@@ -270,9 +286,8 @@ op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context
     }
     finder f = {reader, known, found, SCRATCH, true};
     const op_label_state state = find(env, &f, context, label);
-    *is_predicted = f.is_predicted;
     if (state == OP_LABEL_TORN) {
-        found->count = 0; /* it leads nowhere */
+        found->count = 0;
     }
     return state;
 }

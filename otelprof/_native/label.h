@@ -62,6 +62,7 @@ typedef struct {
     uintptr_t addresses[OP_LABEL_PIECES_MOST];
     uint32_t bytes[OP_LABEL_PIECES_MOST];
     uint32_t at[OP_LABEL_PIECES_MOST]; /* offsets of copies in the view */
+    uint32_t at_again;                 /* of a second copy of the first one, made after the others */
     uint32_t count;
 } op_label_path;
 
@@ -85,9 +86,11 @@ struct _object; /* PyObject, without its header */
 bool op_label_env_init(op_label_env *env, struct _object *var);
 
 /* Follow `context` (a PyContext's address, or 0) to the label. A piece that `known` predicts is taken from the
- * copy in the view, another is read now, which clears `*is_predicted`. `found` is the way for the next time. */
+ * copy in the view, another is read now. `found` is the way for the next time; empty if it leads nowhere.
+ *
+ * The Context must have led to the same trie before and after: tries do not change, and this one so lived all
+ * the time. That it was the same Context all the time is for the caller to know (deaths.h). */
 op_label_state op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context,
-                                  const op_label_path *known, op_label_path *found, bool *is_predicted,
-                                  op_label *label);
+                                  const op_label_path *known, op_label_path *found, op_label *label);
 
 #endif

@@ -151,15 +151,11 @@ op_sample_take_tick(op_sampler *s, op_record *r, uint64_t used_ns, op_sample *ou
     op_walk walk = {0};
     *out = (op_sample){0};
     for (uint32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
-        uint64_t before_ns = used_ns;
-        if (attempt > 0) {
-            s->counters.retries += 1;
-            if (r->clock != 0) {
-                (void)op_clock_read_tick(r->clock, &before_ns);
-            }
-        }
+        /* If the clock shows the same after this attempt as after the last one, nothing moved in between. */
+        const uint64_t before_ns = attempt == 0 ? used_ns : walk.clock_after_ns;
+        s->counters.retries += attempt > 0;
         (void)op_codes_bury_tick(op_active_window_tick(s)->codes, NULL, 0);
-        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, attempt > 0, r->prediction, &walk);
+        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, r->prediction, &walk);
         if (walk.status == OP_WALK_GONE || walk.status == OP_WALK_NO_FRAMES) {
             return walk.status;
         }

@@ -99,7 +99,7 @@ check_frames(op_sampler *s, PyThreadState *own)
     uint32_t at = 0;
     prediction = (op_prediction){0};
     for (int i = 0; i < ATTEMPTS && (walk.count == 0 || walk.first > 0); i++) {
-        op_walk_tick(&s->walker, (uintptr_t)own, PyThreadState_GetID(own), 0, 0, false, &prediction, &walk);
+        op_walk_tick(&s->walker, (uintptr_t)own, PyThreadState_GetID(own), 0, 0, &prediction, &walk);
     }
     PyFrameObject *frame = PyThreadState_GetFrame(own);
     if (frame == NULL) {
@@ -122,13 +122,11 @@ state_of_context(op_sampler *s, PyThreadState *own)
     op_thread_view thread;
     op_label_path path = {0}, found;
     op_label label;
-    bool is_predicted;
     if (!op_read_one_tick(&s->walker.reader, (uintptr_t)own, OP_THREAD_BYTES, SCRATCH)) {
         return OP_LABEL_TORN;
     }
     op_thread_parse_tick(s->walker.reader.view + SCRATCH, &thread);
-    return op_label_find_tick(&s->walker.labels, &s->walker.reader, thread.context, &path, &found,
-                              &is_predicted, &label);
+    return op_label_find_tick(&s->walker.labels, &s->walker.reader, thread.context, &path, &found, &label);
 }
 
 static bool

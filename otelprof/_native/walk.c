@@ -3,6 +3,7 @@
 
 #include "attempt.h"
 #include "clock.h"
+#include "deaths.h"
 #include "hash.h"
 
 #define SCRATCH OP_VIEW_BYTES
@@ -24,35 +25,35 @@ op_walker_init(op_walker *walker, void *memory)
 /* ---- an attempt ---- */
 
 static uintptr_t
-top_frame(op_attempt *a, uint32_t which, bool *is_predicted)
+top_frame(op_attempt *a, bool *is_predicted)
 {
 #if OP_THREAD_HAS_CFRAME
-    const op_batch *batch = a->walker->batch;
-    *is_predicted = batch->cframe[which] != UINT32_MAX && a->prediction->cframe == a->thread.link;
-    if (*is_predicted) {
-        return op_cframe_top_tick(a->walker->reader.view + batch->cframe[which]);
+    const uint8_t *const view = a->walker->reader.view;
+    for (uint32_t i = 0; i < a->prediction->cframe_count; i++) {
+        const uint32_t at = a->walker->batch->cframes[i];
+        if (a->prediction->cframes[i] == a->thread.link && at != OP_NOT_COPIED) {
+            *is_predicted = true;
+            return op_cframe_top_tick(view + at);
+        }
     }
+    *is_predicted = false;
     if (!op_read_one_tick(&a->walker->reader, a->thread.link, OP_CFRAME_BYTES, SCRATCH)) {
         return 0;
     }
-    return op_cframe_top_tick(a->walker->reader.view + SCRATCH);
+    return op_cframe_top_tick(view + SCRATCH);
 #else
-    (void)which;
     *is_predicted = true;
     return a->thread.link;
 #endif
 }
 
-/* Whether the thread state was the same before and after the leaf was copied. */
+/* Whether what leads to the top frame was the same before and after that was copied. */
 static bool
-is_same_top(op_attempt *a, uintptr_t top, bool top_is_predicted)
+is_same_link(const op_attempt *a)
 {
-    const op_walker *walker = a->walker;
     op_thread_view after;
-    bool again;
-    op_thread_parse_tick(walker->reader.view + walker->batch->thread[1], &after);
-    return after.link == a->thread.link && after.chunk == a->thread.chunk && after.chunk_top == a->thread.chunk_top
-           && walker->frames[0].address == top && (!top_is_predicted || top_frame(a, 1, &again) == top);
+    op_thread_parse_tick(a->walker->reader.view + a->walker->batch->thread[1], &after);
+    return after.link == a->thread.link;
 }
 
 /* The first of the frames that are proved without a gap to the root. */
@@ -83,81 +84,60 @@ sighting_of(op_walker *walker, uintptr_t context)
     return &walker->sightings[(op_hash_add(0, context >> 4) >> 32) % OP_SIGHTINGS_KEPT];
 }
 
-/* Whether a sighting is of this Context: one slot serves many. */
-static bool
-is_of(const op_sighting *seen, uintptr_t context)
+/* The sighting of this Context, made empty if its place was another's: one place serves many. */
+static op_sighting *
+claim_sighting(op_walker *walker, uintptr_t context)
 {
-    return seen->path.count > 0 && seen->path.addresses[0] == context;
+    op_sighting *seen = sighting_of(walker, context);
+    if (seen->context != context) {
+        *seen = (op_sighting){.context = context};
+    }
+    return seen;
 }
 
+/* Whether the thread was in one and the same Context while the leaf was copied. */
 static bool
-is_same_sighting(const op_sighting *seen, uintptr_t context, const op_walk *walk)
-{
-    return is_of(seen, context) && seen->state == walk->label_state
-           && (seen->state != OP_LABEL_FOUND || memcmp(&seen->label, &walk->label, sizeof walk->label) == 0);
-}
-
-/* Whether the thread is still in the Context that it was in around the leaf. */
-static bool
-is_still_in_context(const op_attempt *a, uintptr_t address, bool is_predicted)
+was_in_context(const op_attempt *a)
 {
     const op_batch *batch = a->walker->batch;
-    op_reader *reader = &a->walker->reader;
-    size_t bracket = batch->bracket[1];
+    const uint8_t *view = a->walker->reader.view;
     const uint64_t expected[2] = {a->thread.context, a->thread.context_ver};
-    if (!is_predicted) {
-        bracket = SCRATCH;
-        if (!op_read_one_tick(reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
-            return false;
-        }
-    }
-    return memcmp(reader->view + bracket, expected, OP_BRACKET_BYTES) == 0
-           && (!is_predicted || memcmp(reader->view + batch->bracket[0], expected, OP_BRACKET_BYTES) == 0);
+    return memcmp(view + batch->bracket[0], expected, OP_BRACKET_BYTES) == 0
+           && memcmp(view + batch->bracket[1], expected, OP_BRACKET_BYTES) == 0;
 }
 
-/* Find the label of the Context that the thread was in, and tell whether that is proved. `changes` were begun
- * before everything was copied. */
+/* What may change a label: counted before anything was copied. */
+typedef struct {
+    bool is_quiet; /* no change was under way */
+    uint64_t changes, deaths;
+} op_since;
+
+/* Find the label of the Context that the thread was in, and tell whether that is proved. */
 static bool
-find_label(op_attempt *a, uintptr_t address, uint64_t changes, op_walk *walk)
+find_label(op_attempt *a, const op_since *since, op_walk *walk)
 {
     op_walker *walker = a->walker;
     const uintptr_t context = a->thread.context;
-    const op_label_env *env = &walker->labels;
-    op_thread_view after;
-    op_sighting now;
-    bool is_predicted = false;
-    walk->label_state = op_label_find_tick(env, &walker->reader, context, &a->prediction->label, &now.path,
-                                           &is_predicted, &walk->label);
-    a->next->label = now.path;
-    if (env->var == 0 || walk->label_state == OP_LABEL_TORN) {
-        return env->var == 0;
+    op_label_path path;
+    walk->label_state = op_label_find_tick(&walker->labels, &walker->reader, context, &a->prediction->label, &path,
+                                           &walk->label);
+    a->next->label = path;
+    if (path.count > 0) {
+        claim_sighting(walker, context)->path = path;
     }
-    op_thread_parse_tick(walker->reader.view + walker->batch->thread[1], &after);
-    bool is_same = after.context == context && after.context_ver == a->thread.context_ver;
-    if (is_same && context != 0 && !is_still_in_context(a, address, is_predicted)) {
-        op_sighting before = *sighting_of(walker, context);
-        if (is_predicted) {
-            /* It was read before the leaf was copied, so it is what is to be compared with. */
-            const op_label_path none = {.count = 0};
-            before = (op_sighting){now.path, walk->label_state, walk->label};
-            walk->label_state = op_label_find_tick(env, &walker->reader, context, &none, &now.path, &is_predicted,
-                                                   &walk->label);
-        }
-        is_same = is_same_sighting(&before, context, walk);
+    if (walker->labels.var == 0) {
+        return true;
     }
-    if (walk->label_state != OP_LABEL_TORN && context != 0) {
-        now.state = walk->label_state;
-        now.label = walk->label;
-        *sighting_of(walker, context) = now;
-    }
-    return is_same && walk->label_state != OP_LABEL_TORN && op_label_stood_still_tick(changes);
+    return walk->label_state != OP_LABEL_TORN && was_in_context(a)
+           && (context == 0 || !op_deaths_has_tick(&op_context_deaths, since->deaths, context))
+           && since->is_quiet && op_label_stood_still_tick(since->changes);
 }
 
 /* Say what is proved: all of a thread that stood still, and of one that ran what both copies agree on. */
 static void
 judge(op_attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
 {
-    const bool is_same = walk->count > 0 && is_same_top(a, top, is_predicted);
+    const bool is_same = walk->count > 0 && a->walker->frames[0].address == top && is_same_link(a);
     if (walk->is_still && walk->ends_at_root && is_same && !is_any_disproved(a->walker, walk)) {
         walk->first = 0;
         walk->status = walk->has_label ? OP_WALK_PROVED : OP_WALK_MOVED;
@@ -173,44 +153,64 @@ judge(op_attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
     }
 }
 
-/* Predict the label's path by the Context that the thread is in now. */
+/* Predict label and coroutines by the Context that the thread is in now. */
 static void
-predict_path(op_walker *walker, uintptr_t address, op_prediction *used)
+predict_by_context(op_walker *walker, uintptr_t address, const op_prediction *last, op_prediction *used)
 {
-    if (op_read_one_tick(&walker->reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
-        const uintptr_t context = op_bracket_context_tick(walker->reader.view + SCRATCH);
-        const op_sighting *seen = sighting_of(walker, context);
-        if (context != 0 && is_of(seen, context)) {
-            used->label = seen->path;
-        }
+    if (!op_read_one_tick(&walker->reader, address + OP_BRACKET_OFFSET, OP_BRACKET_BYTES, SCRATCH)) {
+        return;
     }
+    const uintptr_t context = op_bracket_context_tick(walker->reader.view + SCRATCH);
+    const op_sighting *seen = sighting_of(walker, context);
+    if (context == used->context || context == 0 || seen->context != context) {
+        return;
+    }
+    used->label = seen->path;
+    used->heap_count = 0;
+    op_prediction_add_frames_tick(used, seen->heap, seen->heap_count);
+    op_prediction_add_frames_tick(used, last->heap, last->heap_count);
 }
 
-/* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread
- * was after the copies. */
 static void
-follow_later(op_attempt *a, op_walk *walk)
+note_frames_of_context(op_attempt *a)
 {
+    if (a->thread.context == 0) {
+        return;
+    }
+    op_sighting *seen = claim_sighting(a->walker, a->thread.context);
+    seen->heap_count = a->next->heap_count < OP_SIGHTED_FRAMES ? a->next->heap_count : OP_SIGHTED_FRAMES;
+    memcpy(seen->heap, a->next->heap, seen->heap_count * sizeof seen->heap[0]);
+}
+
+/* The leaf was cut off while it was copied, as that of a generator is that yields: start from where the thread is
+ * now. */
+static void
+follow_later(op_attempt *a, uintptr_t address, op_walk *walk)
+{
+    op_reader *reader = &a->walker->reader;
     bool is_predicted;
     a->next->heap_count = 0;
-    op_thread_parse_tick(a->walker->reader.view + a->walker->batch->thread[1], &a->thread);
-    op_attempt_follow_tick(a, top_frame(a, 1, &is_predicted), walk);
+    if (op_read_one_tick(reader, address, OP_THREAD_BYTES, SCRATCH)) {
+        op_thread_parse_tick(reader->view + SCRATCH, &a->thread);
+        op_attempt_follow_tick(a, top_frame(a, &is_predicted), walk);
+    }
 }
 
 void
 op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
-             bool look_first, op_prediction *prediction, op_walk *walk)
+             op_prediction *prediction, op_walk *walk)
 {
-    op_prediction used = *prediction;
+    op_prediction used;
     op_attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
     bool top_is_predicted = false;
-    uint64_t changes;
-    const bool is_quiet = op_label_is_quiet_tick(&changes);
+    op_since since = {.deaths = op_deaths_count_tick(&op_context_deaths)};
+    since.is_quiet = op_label_is_quiet_tick(&since.changes);
     *walk = (op_walk){.status = OP_WALK_MOVED, .clock_before_ns = clock_ns, .clock_after_ns = clock_ns};
 
     uintptr_t missing;
-    if (look_first) {
-        predict_path(walker, address, &used);
+    memcpy(&used, prediction, op_prediction_bytes_tick(prediction));
+    if (prediction->changes_context) {
+        predict_by_context(walker, address, prediction, &used);
     }
     for (uint32_t tries = 0; !op_batch_copy_tick(walker->batch, &walker->reader, address, &used, &missing);
          tries++) {
@@ -235,24 +235,31 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
     walk->native_id = a.thread.native_id;
     walk->says_it_holds_gil = a.thread.holds_gil;
 
-    const uintptr_t top = top_frame(&a, 0, &top_is_predicted);
-    prediction->cframe = OP_THREAD_HAS_CFRAME ? a.thread.link : 0;
+    const uintptr_t top = top_frame(&a, &top_is_predicted);
+    if (OP_THREAD_HAS_CFRAME) {
+        op_prediction_add_cframe_tick(prediction, a.thread.link);
+    }
     prediction->leaf_end = a.thread.chunk_top;
+    prediction->changes_context = prediction->context != a.thread.context;
+    prediction->context = a.thread.context;
     prediction->heap_count = 0;
     if (top == 0 || top == a.thread.root) {
-        bool again;
-        walk->status = top_frame(&a, 1, &again) == top ? OP_WALK_NO_FRAMES : OP_WALK_MOVED;
+        walk->status = top_is_predicted && is_same_link(&a) ? OP_WALK_NO_FRAMES : OP_WALK_MOVED;
         return;
     }
     const bool has_all = op_attempt_has_chunks_tick(&a);
-    walk->has_label = find_label(&a, address, changes, walk) && is_quiet;
+    walk->has_label = find_label(&a, &since, walk);
     op_attempt_follow_tick(&a, top, walk);
-    if (!walk->ends_at_root) {
-        follow_later(&a, walk);
+    if (walk->ends_at_root) {
+        note_frames_of_context(&a);
+    }
+    else {
+        follow_later(&a, address, walk);
     }
     if (prediction->heap_count > OP_HEAP_FRAMES_MOST) {
         prediction->heap_count = OP_HEAP_FRAMES_MOST;
     }
+    op_prediction_add_frames_tick(prediction, used.heap, used.heap_count);
     if (clock == 0 || !op_clock_read_tick(clock, &walk->clock_after_ns)) {
         walk->clock_after_ns = clock_ns + 1; /* nothing is proved by a clock that cannot be read */
     }

@@ -1,20 +1,18 @@
 /* walk.h -- a thread's frames and label, read while it may be running.
  *
- * What is read must belong to one instant. Two things can prove that:
+ * What is read must belong to one instant, that in which the thread state was copied. Two things can prove that:
  *
  *   - The thread's CPU clock, read before anything else and after everything else, did not move. Then the
  *     thread did not run in between, and all of it is true, also what was copied only once. (Where there are two
  *     copies they must be equal even so: in virtual machines the clock of a thread that runs can stand still
  *     for a moment, when the kernel subtracts time that the host took; kernel/sched/core.c,
  *     update_rq_clock_task.)
- *   - All ranges were copied twice in one system call, at addresses predicted from the last time (batch.h).
- *     Frames that are equal in both copies, from the root on without a gap, are true. The leaf is, if the
- *     thread state did not move either.
+ *   - All ranges were copied twice in one system call, before and after that instant, at addresses predicted from
+ *     the last time (batch.h). Frames that are equal in both copies, from the root on without a gap, are true.
  *
- * The label is that of the Context which the thread was in before and after the leaf was copied. It is true if no
- * label of the process changed from before the copies until it was read, and if the Context was the same object
- * all the time: the thread is still in it, or it had the very same label when it was looked at before. Then
- * it is also the label of a stack whose leaf is not proved (docs/decisions/0006).
+ * The label is that of the Context which the thread was in at that instant. It may be read later, if meanwhile no
+ * label of the process changed and that Context did not die. Then it is also the label of a stack whose leaf is
+ * not proved (docs/decisions/0006).
  *
  * What is not proved is read again, a few times; then the unproved frames are cut off, and counted.
  *
@@ -35,6 +33,7 @@
 
 #define OP_FRAMES_MOST 8192u
 #define OP_SIGHTINGS_KEPT 1024u /* Contexts that threads change between, such as those of tasks */
+#define OP_SIGHTED_FRAMES 8u
 
 typedef struct {
     uintptr_t address, code, ip;
@@ -44,11 +43,12 @@ typedef struct {
     bool is_gap;       /* no frame: here some of the data stack was left out */
 } op_raw_frame;
 
-/* What label a Context had when it was looked at last. */
+/* Where the label of a Context was when it was looked at last, and which frames ran in it: to be predicted. */
 typedef struct {
-    op_label_path path; /* begins with the Context */
-    op_label_state state;
-    op_label label;
+    uintptr_t context;
+    op_label_path path; /* empty: its label was not found */
+    op_piece heap[OP_SIGHTED_FRAMES]; /* outside of the data stack, leaf first: a task's coroutines */
+    uint32_t heap_count;
 } op_sighting;
 
 typedef struct {
@@ -85,9 +85,8 @@ size_t op_walker_memory_bytes(void);
 void op_walker_init(op_walker *walker, void *memory);
 
 /* Read the thread state at `address` once, if it still is the one with this id. `clock` is its CPU clock, 0
- * if it has none; `clock_ns` what that showed just now. With `look_first` the thread's Context is looked up
- * before, since it is not that of the last time. */
+ * if it has none; `clock_ns` what that showed just now. */
 void op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock, uint64_t clock_ns,
-                  bool look_first, op_prediction *prediction, op_walk *walk);
+                  op_prediction *prediction, op_walk *walk);
 
 #endif

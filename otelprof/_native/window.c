@@ -19,7 +19,7 @@ const char *const op_loss_names[OP_LOSSES] = {
 size_t
 op_window_memory_bytes(void)
 {
-    return OP_PLACES_MOST * sizeof(op_place) + OP_STACKS_MOST * sizeof(op_stack_row)
+    return OP_PLACES_MOST * sizeof(op_place) + OP_CODES_MOST * sizeof(uint32_t) + OP_STACKS_MOST * sizeof(op_stack_row)
            + OP_STACK_DATA_MOST * sizeof(uint32_t) + OP_LABELS_MOST * sizeof(op_label)
            + OP_THREADS_MOST * sizeof(op_thread_row) + OP_GROUPS_MOST * sizeof(op_group)
            + (PLACE_SLOTS + STACK_SLOTS + LABEL_SLOTS + GROUP_SLOTS) * sizeof(uint32_t);
@@ -38,6 +38,7 @@ op_window_init(op_window *window, void *memory)
 {
     uint8_t *at = memory;
     window->places = take(&at, OP_PLACES_MOST * sizeof(op_place));
+    window->last_places = take(&at, OP_CODES_MOST * sizeof(uint32_t));
     window->stacks = take(&at, OP_STACKS_MOST * sizeof(op_stack_row));
     window->stack_data = take(&at, OP_STACK_DATA_MOST * sizeof(uint32_t));
     window->labels = take(&at, OP_LABELS_MOST * sizeof(op_label));
@@ -66,24 +67,31 @@ op_window_clear_tick(op_window *window, op_codes *codes, uint64_t start_ns)
 uint32_t
 op_window_place_tick(op_window *window, uint32_t code, int32_t offset)
 {
+    /* A frame that calls is mostly where it was: then only what lies close together is touched. */
+    uint32_t row = window->last_places[code];
+    if (row != 0 && window->places[row - 1].offset == offset) {
+        return row - 1;
+    }
     const uint64_t key = (uint64_t)code << 32 | (uint32_t)offset;
     uint32_t at = op_index_first(&window->place_index, op_hash_add(0, key));
-    uint32_t row;
     while ((row = window->place_index.slots[at]) != 0) {
         const op_place *place = &window->places[row - 1];
         if (place->code == code && place->offset == offset) {
-            return row - 1;
+            break;
         }
         at = op_index_next(&window->place_index, at);
     }
-    /* The last few are for synthetic frames, which must always find room. */
-    if (window->place_count >= OP_PLACES_MOST - (code < OP_CODES_SYNTHETIC ? 0 : OP_CODES_SYNTHETIC)) {
-        return UINT32_MAX;
+    if (row == 0) {
+        /* The last few are for synthetic frames, which must always find room. */
+        if (window->place_count >= OP_PLACES_MOST - (code < OP_CODES_SYNTHETIC ? 0 : OP_CODES_SYNTHETIC)) {
+            return UINT32_MAX;
+        }
+        window->places[window->place_count] = (op_place){code, offset};
+        window->place_count += 1;
+        row = window->place_index.slots[at] = window->place_count;
     }
-    window->places[window->place_count] = (op_place){code, offset};
-    window->place_count += 1;
-    window->place_index.slots[at] = window->place_count;
-    return window->place_count - 1;
+    window->last_places[code] = row;
+    return row - 1;
 }
 
 uint32_t

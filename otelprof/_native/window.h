@@ -64,6 +64,7 @@ typedef struct {
     op_codes *codes; /* the code numbers are this table's */
     uint64_t start_ns, end_ns;
     op_place *places;
+    uint32_t *last_places; /* by code number: 1 + the row of its place that was looked up last */
     op_stack_row *stacks;
     uint32_t *stack_data; /* rows of `places`, leaf first */
     op_label *labels;

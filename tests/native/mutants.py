@@ -56,14 +56,14 @@ GUARDS = (
     Mutation(
         "no bracket of label changes",
         "walk.c",
-        "&& op_label_stood_still_tick(changes);",
-        "&& (MUTATED || op_label_stood_still_tick(changes));",
+        "&& op_label_stood_still_tick(since->changes);",
+        "&& (MUTATED || op_label_stood_still_tick(since->changes));",
     ),
     Mutation(
-        "no bracket of labels",
+        "no deaths of contexts",
         "walk.c",
-        "return is_same && walk->label_state != OP_LABEL_TORN",
-        "return (is_same || MUTATED) && walk->label_state != OP_LABEL_TORN",
+        "!op_deaths_has_tick(&op_context_deaths, since->deaths, context)",
+        "(MUTATED || !op_deaths_has_tick(&op_context_deaths, since->deaths, context))",
     ),
     Mutation(
         "no verified prefix",

@@ -22,7 +22,7 @@ CHURN = "test_code_objects.py::test_t10_code_churn_names_only_functions_that_liv
 # The test that a fault must fail, and what it must say.
 NOTICED = {
     "no bracket of label changes": (f"{FLUTTER}[attached_in_turn]", "wrong labels"),
-    "no bracket of labels": (f"{FLUTTER}[in_contexts_of_their_own]", "wrong labels"),
+    "no deaths of contexts": (f"{FLUTTER}[in_contexts_for_one_call]", "wrong labels"),
     "no verified prefix": (f"{TORN}[depth 3]", "impossible stacks"),
     "no burying of dead code": (CHURN, "was dead at"),
 }

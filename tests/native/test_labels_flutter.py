@@ -134,6 +134,41 @@ def in_contexts_of_their_own(spans: Spans) -> Workload:
     return workload
 
 
+def in_contexts_for_one_call(spans: Spans) -> Workload:
+    """Copies that end with the call and begin anew in the same memory, with the other span in them."""
+    contexts = [copied_with(spans, index) for index in (1, 2)]
+
+    def workload(goal: Goal) -> None:
+        copy = [context.copy for context in contexts]
+        works = spans.works[1:3]
+        while not goal.is_reached():
+            for _ in range(50):
+                copy[0]().run(works[0], 10)
+                copy[1]().run(works[1], 10)
+
+    return workload
+
+
+def in_tries_for_one_call(spans: Spans) -> Workload:
+    """The same, and what leads from the Context to the label is made anew and ends with it."""
+    contexts = [copied_with(spans, index) for index in (1, 2)]
+    other = ContextVar[int]("other")
+
+    def call(work: Work) -> None:
+        other.set(1)
+        work(10)
+
+    def workload(goal: Goal) -> None:
+        copy = [context.copy for context in contexts]
+        works = spans.works[1:3]
+        while not goal.is_reached():
+            for _ in range(50):
+                copy[0]().run(call, works[0])
+                copy[1]().run(call, works[1])
+
+    return workload
+
+
 def copied_with(spans: Spans, index: int) -> Any:
     contextvars = importlib.import_module("contextvars")
     context = contextvars.copy_context()
@@ -158,7 +193,15 @@ def attached_in_turn(spans: Spans) -> Workload:
     return workload
 
 
-@pytest.mark.parametrize("change", [in_contexts_of_their_own, attached_in_turn])
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_contexts_of_their_own,
+        in_contexts_for_one_call,
+        in_tries_for_one_call,
+        attached_in_turn,
+    ],
+)
 def test_t1_a_label_that_changes_around_the_leaf_is_never_the_other(
     change: Callable[[Spans], Workload],
 ) -> None:

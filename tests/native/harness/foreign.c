@@ -2,6 +2,7 @@
 #include "compat.h"
 
 #include "check.h"
+#include "deaths.h"
 #include "foreign.h"
 #include "label_object.h"
 
@@ -20,6 +21,7 @@ PyTypeObject PyBytes_Type, PyCode_Type, PyContext_Type, PyUnicode_Type, op_label
 _PyRuntimeState _PyRuntime;
 _Atomic uint64_t op_label_changes_begun;
 _Atomic uint64_t op_label_changes_done;
+op_deaths op_context_deaths;
 
 _Alignas(16) uint8_t foreign_memory[FOREIGN_BYTES];
 unsigned foreign_reads;

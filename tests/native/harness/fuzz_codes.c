@@ -13,18 +13,15 @@
 
 enum { CODE_AT = 0, FILENAME_AT = 0x400, QUALNAME_AT = 0x1000, TABLE_AT = 0x2000, UNITS = 40 };
 
-static uint64_t death_count;
+op_deaths op_code_deaths;
 
-uint64_t
-op_deaths_count_tick(void)
+static void
+let_die(uint64_t count)
 {
-    return death_count;
-}
-
-uintptr_t
-op_deaths_at_tick(uint64_t number)
-{
-    return foreign_address(number % 3 == 0 ? CODE_AT : number * 16);
+    for (; count > 0; count--) {
+        const uint64_t number = op_code_deaths.count++;
+        op_code_deaths.ring[number % OP_DEATHS_KEPT] = foreign_address(number % 3 == 0 ? CODE_AT : number % 256 * 16);
+    }
 }
 
 static void
@@ -103,7 +100,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(memory != MAP_FAILED);
     }
     CHECK(madvise(memory, op_codes_memory_bytes(), MADV_DONTNEED) == 0); /* zeroed again */
-    death_count = 0;
+    op_code_deaths.count = 0;
     op_codes_init(&codes, memory);
     op_reader *reader = foreign_begin();
     lay_out(kind, length);
@@ -126,7 +123,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             && instruction < 2 * UNITS) {
             CHECK(result == OP_RESOLVED && offset == instruction);
         }
-        death_count += round != 2 ? 0 : deaths < 255 ? deaths : OP_DEATHS_KEPT;
+        let_die(round != 2 ? 0 : deaths < 255 ? deaths : OP_DEATHS_KEPT);
         (void)op_codes_bury_tick(&codes, &address, 1);
     }
     return 0;

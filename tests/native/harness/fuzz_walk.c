@@ -169,7 +169,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const bool is_whole = foreign_expect(&from, words, sizeof words / sizeof words[0]) == 0;
     op_walk walk = {.status = OP_WALK_GONE};
     for (unsigned round = 0; round < ROUNDS; round++) {
-        op_walk_tick(&walker, foreign_address(THREAD_AT), THREAD_ID, 1, cpu_clock.ns, (round & 1) != 0, &prediction, &walk);
+        op_walk_tick(&walker, foreign_address(THREAD_AT), THREAD_ID, 1, cpu_clock.ns, &prediction, &walk);
         check(&walk, &prediction);
     }
     if (is_whole && (shape & 0x80) == 0) {
