@@ -27,8 +27,10 @@ format: $(VENV)/ready
 backends: $(VENV)/ready
 	$(PY) -m tests.e2e.backends
 
+# One of benchmarks/: make bench BENCH=workloads ARGS="--rounds 3"
+BENCH ?= sampler
 bench: $(VENV)/core
-	$(PY) -m benchmarks.sampler $(ARGS)
+	$(PY) -m benchmarks.$(BENCH) $(ARGS)
 
 # Debian's newest 3.13, 3.14 and 3.15, in a directory of their own outside the tree. Needs root; minutes, once.
 pythons:
