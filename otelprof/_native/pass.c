@@ -9,11 +9,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define POOL_NS (3 * OP_NS_PER_S)  /* CPU time waits so long for its thread to be seen on the CPU */
-#define LOOK_NS (OP_NS_PER_S / 25) /* so often the kernel is asked about one thread: 50 us each */
-#define UNASKED_MOST 7u            /* every eighth pass every clock is read */
+#define POOL_NS (3 * OP_NS_PER_S)   /* CPU time waits so long for its thread to be seen on the CPU */
+#define LOOK_NS (OP_NS_PER_S / 250) /* so often at most the kernel is asked about a thread: 25 us each */
+#define LOOK_FOR_NS (OP_NS_PER_S / 500) /* and for so much CPU time at least */
+#define UNASKED_MOST 7u             /* every eighth pass every clock is read */
 
-/* Whether the kernel would run the thread now ('R' in /proc/self/task/TID/stat). About 50 us. */
+/* Whether the kernel would run the thread now ('R' in /proc/self/task/TID/stat). About 25 us. */
 static bool
 is_runnable(uint32_t native_id)
 {
@@ -46,19 +47,20 @@ is_runnable(uint32_t native_id)
 
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
  * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
- * the kernel is asked about. Not often: that is dear, and a thread just woken is ready, too. */
+ * the kernel is asked about. Not often: that is dear. And as seldom for a thread that holds the GIL, of which we
+ * know without asking: else the time of its C functions without the GIL would go to what it does with it. */
 static bool
-is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, bool has_used, uint64_t now_ns)
+is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t now_ns)
 {
-    if (taken->has_moved || (has_used && (taken->flags & OP_FLAG_HELD_GIL))) {
+    if (taken->has_moved) {
         return true;
     }
     /* One of those that wait for most. */
-    if (!has_used || now_ns - s->looked_ns < LOOK_NS || 2 * r->pool_ns < s->largest_pool_ns[1]) {
+    if (r->pool_ns < LOOK_FOR_NS || now_ns - s->looked_ns < LOOK_NS || 2 * r->pool_ns < s->largest_pool_ns[1]) {
         return false;
     }
     s->looked_ns = now_ns;
-    return is_runnable(r->native_id);
+    return (taken->flags & OP_FLAG_HELD_GIL) || is_runnable(r->native_id);
 }
 
 static void
@@ -73,7 +75,7 @@ account(op_sampler *s, op_record *r, const op_sample *taken, uint64_t used_ns, u
     }
     r->pool_ns += spent_ns;
     s->accounted_ns += spent_ns;
-    if (is_on_cpu(s, r, taken, spent_ns > 0, now_ns)) {
+    if (is_on_cpu(s, r, taken, now_ns)) {
         flags |= OP_FLAG_ON_CPU;
         cpu_ns = r->pool_ns;
         r->pool_ns = 0;
