@@ -153,7 +153,11 @@ class Sampler:
         """Take no samples until `resume`."""
     def resume(self) -> None: ...
     def set_period_ns(self, period_ns: int) -> None:
-        """Sample at another rate from the next pass on. Raises ValueError as the constructor."""
+        """Sample at another rate from the next pass on, also after a stop and in forked children.
+
+        Where the budget has slowed sampling down, it stays as slow until that is known to cost too little.
+        Raises ValueError and TypeError as the constructor.
+        """
     def leave_out(self, native_id: int) -> None:
         """Take no samples of this thread, one of our own; its CPU time is no loss either. Idempotent.
 
@@ -167,6 +171,12 @@ class Sampler:
             RuntimeError: another thread is draining.
         """
     def health(self) -> Mapping[str, int | str]:
-        """Counters since the first start; units are in the names."""
+        """Counters since the first start, and what is so now; units are in the names.
+
+        Now: `period_ns`, the period that the budget allows; `sampler_mapped_bytes`, the address space that the
+        core's tables take; and `backend`.
+        """
+    def resident_bytes(self) -> int:
+        """How much of `sampler_mapped_bytes` is in memory; 0 if the kernel does not say. About 0.1 ms."""
     def after_fork(self) -> None:
         """Begin anew in a forked child, not started. Raises OSError as the constructor."""

@@ -1,9 +1,11 @@
 """How a profile is built: row by row, from tables that intern what repeats."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from otelprof.model import (
+    KINDS,
     NO_LINK,
     UNKNOWN_PRODUCER,
     Attributes,
@@ -53,11 +55,11 @@ class ProfileBuilder:
         self._label_sets: _Table[LabelSet] = _Table(())
         self._rows: dict[tuple[int, int, int], list[int]] = {}
 
-    def frame(self, name: str, filename: str, start_line: int, line: int) -> int:
-        """Intern a line of a function; returns its row."""
+    def frame(self, name: str, filename: str, start_line: int, line: int, column: int = 0) -> int:
+        """Intern a place in a function; returns its row."""
         string = self._strings.add
         function = self._functions.add(Function(string(name), string(filename), start_line))
-        return self._frames.add(Frame(function, line))
+        return self._frames.add(Frame(function, line, column))
 
     def stack(self, frames: Iterable[int]) -> int:
         """Intern a stack of frame rows, leaf first; returns its row."""
@@ -89,6 +91,7 @@ class ProfileBuilder:
                 tables.strings[function.filename],
                 function.start_line,
                 frame.line,
+                frame.column,
             )
             if number
             else 0
@@ -157,14 +160,17 @@ class ProfileBuilder:
 
 
 def merged(profiles: Iterable[Profile]) -> list[Profile]:
-    """Add up profiles of the same kind, period and value types; the order of kinds is kept.
+    """Add up profiles of the same kind and value types; the order of kinds is kept.
 
-    The window becomes the hull of the windows; resource, producer and profile id are those of the first.
-    O(rows and table entries of all profiles).
+    The window becomes the hull of the windows; resource, producer and profile id are those of the first, the
+    period is the latest's. CPU time that was counted in different periods is counted again, in that one; without
+    a weight to do so, profiles of different periods stay apart. O(rows and table entries of all profiles).
     """
     groups: dict[object, list[Profile]] = {}
     for profile in profiles:
-        key = (profile.kind, profile.period_type, profile.period, profile.value_types)
+        has_weight = profile.kind in KINDS and KINDS[profile.kind][1] in profile.value_types
+        period = 0 if has_weight else profile.period
+        key = (profile.kind, profile.period_type, period, profile.value_types)
         groups.setdefault(key, []).append(profile)
     return [_sum(group) for group in groups.values()]
 
@@ -180,14 +186,31 @@ def _sum(group: list[Profile]) -> Profile:
         for reason, count in profile.losses:
             losses[reason] = losses.get(reason, 0) + count
     start_unix_ns = min(p.start_unix_ns for p in group)
-    return builder.build(
+    period = max(group, key=lambda p: p.start_unix_ns).period
+    profile = builder.build(
         kind=first.kind,
         start_unix_ns=start_unix_ns,
         duration_ns=max(p.start_unix_ns + p.duration_ns for p in group) - start_unix_ns,
         period_type=first.period_type,
-        period=first.period,
+        period=period,
         resource=first.resource,
         profile_id=first.profile_id,
         producer=first.producer,
         losses=losses.items(),
     )
+    return profile if all(p.period == period for p in group) else _counted_again(profile)
+
+
+def _counted_again(profile: Profile) -> Profile:
+    """A CPU profile's `samples` are its time in periods, whatever they were counted in (docs/formats.md)."""
+    if profile.kind != "cpu":
+        return profile
+    counts: list[int] = []
+    left_ns = 0
+    for cpu_ns in profile.column("cpu"):
+        count, left_ns = divmod(cpu_ns + left_ns, profile.period)
+        counts.append(count)
+    columns = dict(zip(profile.value_types, profile.values, strict=True))
+    if KINDS["cpu"][0] in columns:
+        columns[KINDS["cpu"][0]] = tuple(counts)
+    return replace(profile, values=tuple(columns.values()))

@@ -7,6 +7,11 @@ from typing import Protocol
 NS_PER_S = 1_000_000_000
 
 
+def period_ns_of(rate_hz: float) -> int:
+    """The time between two of `rate_hz` samples a second, in nanoseconds."""
+    return round(NS_PER_S / rate_hz)
+
+
 class Clock(Protocol):
     """Time as otelprof uses it. All methods are thread-safe."""
 

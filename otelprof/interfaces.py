@@ -37,6 +37,14 @@ class Collector(Protocol):
         """Sample again after `pause`."""
         ...
 
+    def set_rate_hz(self, rate_hz: float) -> None:
+        """Sample so often from the next sample on: also after a pause, a stop or a fork, until it is set again.
+
+        `rate_hz` is one that `Config` takes. A profile that is drained from now on has this rate's period, since
+        its counts are in periods. A collector that does not sample by time does nothing.
+        """
+        ...
+
     def drain(self) -> list[Profile]:
         """Hand over everything since the last drain, one profile a kind, without empty ones.
 

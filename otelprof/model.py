@@ -49,10 +49,15 @@ class Function(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One line of one function: `function` is a row of `Tables.functions`, `line` counts from 1."""
+    """One place in one function: `function` is a row of `Tables.functions`.
+
+    `line` counts from 1, 0 if not known. `column` is where the expression begins in that line, in bytes of UTF-8
+    as CPython counts them (`co_positions`), but from 1; 0 if not known.
+    """
 
     function: int
     line: int
+    column: int = 0
 
 
 class Link(NamedTuple):
@@ -231,6 +236,7 @@ def _table_problems(t: Tables) -> Iterator[str]:
             yield f"row 0 of {name} is not the null value"
         elif len(set(table)) != len(table):
             yield f"{name} has a row twice"
+    yield from _function_problems(t)
     yield from _frame_problems(t)
     yield from _link_problems(t)
     for row, labels in enumerate(t.label_sets):
@@ -240,7 +246,7 @@ def _table_problems(t: Tables) -> Iterator[str]:
             yield f"label set {row} has a key twice"
 
 
-def _frame_problems(t: Tables) -> Iterator[str]:
+def _function_problems(t: Tables) -> Iterator[str]:
     for row, function in enumerate(t.functions):
         if not (_inside(function.name, t.strings) and _inside(function.filename, t.strings)):
             yield f"function {row} points outside strings"
@@ -248,11 +254,16 @@ def _frame_problems(t: Tables) -> Iterator[str]:
             yield f"function {row} has neither name nor filename"
         elif function.start_line < 0:
             yield f"function {row} starts at line {function.start_line}"
+
+
+def _frame_problems(t: Tables) -> Iterator[str]:
     for row, frame in enumerate(t.frames):
         if not _inside(frame.function, t.functions) or (row and not frame.function):
             yield f"frame {row} points outside functions"
         elif frame.line < 0:
             yield f"frame {row} is at line {frame.line}"
+        elif frame.column < 0:
+            yield f"frame {row} is at column {frame.column}"
     for row, stack in enumerate(t.stacks):
         if not all(0 < frame < len(t.frames) for frame in stack):
             yield f"stack {row} points outside frames"

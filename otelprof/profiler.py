@@ -44,6 +44,8 @@ class Profiler:
         # Paths mean where the program began, wherever it goes.
         self.config = given.with_arguments(settings).with_absolute_paths()
         self._lock = threading.Lock()
+        # A signal's handler may set the rate while it is being set.
+        self._rate_lock = threading.RLock()
         self._is_running = False
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
@@ -108,12 +110,26 @@ class Profiler:
         for collector in self._collectors:
             collector.resume()
 
+    def set_rate_hz(self, rate_hz: float) -> None:
+        """Take so many samples per second and thread from the next sample on, 1 to 1000.
+
+        At any time: while it runs, is paused or is stopped, and for children forked from then on. Time stays
+        right across the change; the profile in which it falls has the period of its end.
+
+        Raises:
+            ConfigError: it cannot be used as the setting `rate_hz`; the rate stays as it was.
+        """
+        with self._rate_lock:
+            self.config = self.config.with_arguments({"rate_hz": rate_hz})
+            for collector in self._collectors:
+                collector.set_rate_hz(self.config.rate_hz)
+
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Deliver what was collected so far; True if that was done within `timeout_s` seconds."""
         return self._pipeline.flush(timeout_s)
 
     def health(self) -> Mapping[str, int]:
-        """Counters of all parts since the start."""
+        """Counters of all parts since the start, and what they take now; see docs/running.md."""
         counters = self._pipeline.statistics()
         for collector in self._collectors:
             counters.update(collector.health())
@@ -123,9 +139,12 @@ class Profiler:
     def after_fork(self) -> None:
         """Start afresh in a forked child: called by the at-fork hook, in the child's only thread."""
         self._lock = threading.Lock()
+        self._rate_lock = threading.RLock()
         self._log.after_fork()
         for collector in self._collectors:
             collector.after_fork()
+            # The fork may have come in the middle of a change.
+            collector.set_rate_hz(self.config.rate_hz)
             collector.start()
         self._pipeline.after_fork()
         self._pipeline.start()

@@ -63,6 +63,11 @@ class TestInterning:
         assert builder.frame(*LEAF) != builder.frame(*LEAF._replace(line=8))
         assert len(builder.tables().functions) == 2
 
+    def test_two_columns_of_a_line_are_two_frames_and_one_function(self) -> None:
+        builder = ProfileBuilder(KINDS["cpu"])
+        assert builder.frame(*LEAF) != builder.frame(*LEAF._replace(column=30))
+        assert len(builder.tables().functions) == 2
+
     def test_functions_that_start_at_different_lines_are_two(self) -> None:
         builder = ProfileBuilder(KINDS["cpu"])
         builder.frame(*LEAF)
@@ -95,6 +100,10 @@ class TestRows:
         "other",
         [
             pytest.param(row(ROOT, values=(1, 10), link=SPAN, thread_name="main"), id="stack"),
+            pytest.param(
+                row(LEAF._replace(column=30), values=(1, 10), link=SPAN, thread_name="main"),
+                id="column",
+            ),
             pytest.param(row(LEAF, values=(1, 10), link=OTHER_SPAN, thread_name="main"), id="link"),
             pytest.param(row(LEAF, values=(1, 10), link=SPAN, thread_name="other"), id="labels"),
         ],
@@ -170,6 +179,12 @@ class TestMerged:
             row(MIDDLE, ROOT, values=(4, 40), link=OTHER_SPAN),
         ]
 
+    def test_rows_of_two_columns_of_a_line_stay_two(self) -> None:
+        other = LEAF._replace(column=30)
+        one, two = (profile_of(row(place, values=(1, 10))) for place in (LEAF, other))
+        (profile,) = merged([one, two, one])
+        assert rows_of(profile) == [row(LEAF, values=(2, 20)), row(other, values=(1, 10))]
+
     def test_the_result_is_valid(self) -> None:
         assert [p.problem() for p in merged([MONDAY, TUESDAY, WALL])] == [None, None]
 
@@ -209,6 +224,42 @@ class TestMerged:
     def test_nothing_is_merged_to_nothing(self) -> None:
         assert merged([]) == []
 
+    def test_cpu_counted_in_different_periods_is_counted_in_the_latest(self) -> None:
+        ns = 1_000_000
+        early = profile_of(row(LEAF, values=(2, 20 * ns)), row(ROOT, values=(1, 10 * ns)))
+        late = profile_of(row(LEAF, values=(6, 31 * ns)), row(MIDDLE, values=(1, 4 * ns)))
+        late = replace(late, period=5 * ns, start_unix_ns=START_UNIX_NS + DURATION_NS)
+        for group in ([early, late], [late, early]):
+            (profile,) = merged(group)
+            assert profile.period == 5 * ns
+            assert {r.places: r.values[1] for r in rows_of(profile)} == {
+                (LEAF,): 51 * ns,
+                (ROOT,): 10 * ns,
+                (MIDDLE,): 4 * ns,
+            }
+            assert sum(profile.column("samples")) == 65 // 5
+            assert profile.problem() is None
+
+    def test_cpu_without_counts_has_none_to_count_again(self) -> None:
+        one = profile_of(row(ROOT, values=(30,)), value_types=(ValueType("cpu", "nanoseconds"),))
+        (profile,) = merged([one, replace(one, period=7)])
+        assert rows_of(profile) == [row(ROOT, values=(60,))]
+
+    def test_counts_of_one_period_are_left_as_they_are(self) -> None:
+        (profile,) = merged([MONDAY, TUESDAY])
+        assert sum(profile.column("samples")) * profile.period != sum(profile.column("cpu"))
+        assert sum(profile.column("samples")) == 15
+
+    def test_what_was_seen_at_different_rates_is_added_up(self) -> None:
+        (wall,) = merged([WALL, replace(WALL, period=20_000_000)])
+        assert rows_of(wall) == [row(ROOT, values=(14, 140))]
+
+    def test_counts_alone_of_different_periods_stay_apart(self) -> None:
+        types = (ValueType("samples", "count"),)
+        one = profile_of(row(ROOT, values=(3,)), value_types=types)
+        two = replace(one, period=2 * one.period)
+        assert merged([one, two]) == [one, two]
+
     def test_kinds_keep_their_order(self) -> None:
         assert [p.kind for p in merged([WALL, MONDAY, WALL, TUESDAY])] == ["wall", "cpu"]
 
@@ -216,7 +267,6 @@ class TestMerged:
         "other",
         [
             pytest.param(replace(MONDAY, kind="heap"), id="kind"),
-            pytest.param(replace(MONDAY, period=20_000_000), id="period"),
             pytest.param(replace(MONDAY, period_type=ValueType("x", "count")), id="period type"),
             pytest.param(
                 replace(MONDAY, value_types=(MONDAY.value_types[0], ValueType("x", "count"))),

@@ -162,6 +162,10 @@ FAULTS = {
         with_tables(replace(T, frames=(*T.frames, Frame(1, -1)))),
         "frame 4 is at line -1",
     ),
+    "frame left of its line": (
+        with_tables(replace(T, frames=(*T.frames, Frame(1, 1, -1)))),
+        "frame 4 is at column -1",
+    ),
     "stack of a frame outside frames": (
         with_tables(replace(T, stacks=(*T.stacks, (1, OUTSIDE)))),
         "stack 4 points outside frames",
@@ -307,6 +311,10 @@ def pattern_of(message: ast.expr | None) -> str:
 def test_nothing_can_be_changed(value: Profile | Tables) -> None:
     with pytest.raises(FrozenInstanceError):
         setattr(value, next(iter(value.__slots__)), None)
+
+
+def test_a_frame_needs_no_column() -> None:
+    assert Frame(1, 7) == Frame(1, 7, 0)
 
 
 def test_len_counts_rows() -> None:

@@ -1,9 +1,11 @@
 """`otelprof.Profiler` in real programs: what it leaves, and that it lets them go as they would without it."""
 
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import opentelemetry.context as otel_context
 import pytest
@@ -11,7 +13,9 @@ import pytest
 import otelprof
 from otelprof.errors import ConfigError
 from otelprof.threads import OwnThread
+from tests.support.pipelines import FakeCollector
 from tests.support.programs import (
+    TIMEOUT_S,
     finish,
     names_in,
     read,
@@ -50,6 +54,71 @@ class TestSettings:
     def test_that_cannot_be_used_are_the_callers_mistake(self, name: str, value: object) -> None:
         with pytest.raises(ConfigError, match=r"rat_hz|rate_hz|nothing"):
             otelprof.Profiler(None, **{name: value})
+
+
+class TestRate:
+    @pytest.mark.parametrize(
+        "rate_hz", [0, 0.5, 1000.5, -10, float("nan"), float("inf"), "fast", None]
+    )
+    def test_that_cannot_be_used_is_told_as_the_setting_is(self, rate_hz: Any) -> None:
+        profiler = otelprof.Profiler(rate_hz=50, exporters=())
+        with pytest.raises(ConfigError) as setting:
+            otelprof.Profiler(rate_hz=rate_hz)
+        with pytest.raises(ConfigError) as change:
+            profiler.set_rate_hz(rate_hz)
+        assert str(change.value) == str(setting.value)
+        assert profiler.config.rate_hz == 50
+
+    def test_may_be_set_again_while_it_is_being_set(self) -> None:
+        """As by a signal's handler, which runs in the middle of whatever the main thread does."""
+        asked: list[float] = []
+
+        class Interrupted(FakeCollector):
+            def set_rate_hz(self, rate_hz: float) -> None:
+                asked.append(rate_hz)
+                if rate_hz == 100:
+                    profiler.set_rate_hz(200)
+
+        profiler = otelprof.Profiler(exporters=())
+        profiler._collectors[:] = [Interrupted()]
+        thread = threading.Thread(target=profiler.set_rate_hz, args=(100,), daemon=True)
+        thread.start()
+        thread.join(TIMEOUT_S)
+        assert asked == [100, 200]
+        assert not thread.is_alive()
+
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    def test_of_a_child_that_was_forked_in_the_middle_of_a_change_is_the_new_one(self) -> None:
+        asked: list[float] = []
+
+        class Asked(FakeCollector):
+            def set_rate_hz(self, rate_hz: float) -> None:
+                asked.append(rate_hz)
+
+        profiler = otelprof.Profiler(exporters=())
+        profiler._collectors[:] = [Asked()]
+        with profiler:
+            profiler.config = profiler.config.with_arguments({"rate_hz": 77})
+            pid = os.fork()
+            if not pid:
+                os._exit(asked != [77])
+            assert os.waitpid(pid, 0)[1] == 0
+        assert asked == []
+
+    @pytest.mark.usefixtures("sampler")
+    def test_is_in_the_profiles_and_in_children(self, tmp_path: Path) -> None:
+        finished = run_target("profiled.py", "rates", tmp_path / "out", cwd=tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        periods: dict[int, list[int]] = {}
+        for left in read_all(tmp_path / "out"):
+            (pid,) = left.pids()
+            (period,) = {profile.period for profile in left.profiles if profile.kind == "cpu"}
+            periods.setdefault(pid, []).append(period)
+        assert periods.pop(finished.facts["child"]) == [20_000_000]
+        (own,) = periods.values()
+        assert own[:2] == [50_000_000, 5_000_000]
+        assert set(own[2:]) <= {20_000_000}  # nothing may have been seen after the last flush
+        assert finished.facts["rate_hz"] == 50
 
 
 class TestStarting:
@@ -104,6 +173,8 @@ class TestRunning:
         health = finished.facts["health"]
         assert health["collected_profiles"] == health["file.delivered_profiles"] == 2
         assert health["samples"] > 0
+        if sampler == "core":
+            assert 0 < health["sampler_resident_bytes"] <= health["sampler_mapped_bytes"]
 
     def test_starting_twice_is_starting_once(self, tmp_path: Path, sampler: str) -> None:
         facts = run_target("profiled.py", "twice", "out.pb.gz", cwd=tmp_path).facts

@@ -68,6 +68,15 @@ class TestByFunction:
             FunctionTime(LEAF.function, self_cpu_ns=3, total_cpu_ns=3)
         ]
 
+    def test_columns_of_one_line_add_up(self) -> None:
+        again = LEAF._replace(column=30)
+        profile = profile_of(cpu_row(LEAF, again, ROOT, ns=1), cpu_row(again, ROOT, ns=2))
+        assert len(profile) == 2
+        assert by_function([profile]) == [
+            FunctionTime(LEAF.function, self_cpu_ns=3, total_cpu_ns=3),
+            FunctionTime(ROOT.function, self_cpu_ns=0, total_cpu_ns=3),
+        ]
+
     def test_cpu_and_wall_stand_side_by_side(self) -> None:
         cpu = profile_of(cpu_row(LEAF, ROOT, ns=10))
         wall = profile_of(row(LEAF, ROOT, values=(2, 25)), row(ROOT, values=(1, 5)), kind="wall")

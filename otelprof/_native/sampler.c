@@ -225,7 +225,11 @@ void
 op_sampler_set_period_nogil(op_sampler *s, uint64_t period_ns)
 {
     (void)pthread_mutex_lock(&s->lock);
-    s->period_ns = s->stretched_ns = period_ns;
+    /* What a pass costs does not depend on what is asked for: a period that the budget needs stays. */
+    if (s->stretched_ns <= s->period_ns || s->stretched_ns < period_ns) {
+        s->stretched_ns = period_ns;
+    }
+    s->period_ns = period_ns;
     (void)pthread_mutex_unlock(&s->lock);
 }
 

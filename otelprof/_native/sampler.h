@@ -143,4 +143,11 @@ bool op_sampler_reopen_nogil(op_sampler *sampler);
 /* Keep forks of the process apart from passes. Once for the process; false, with errno. */
 bool op_sampler_watch_forks_nogil(void);
 
+/* ---- memory.c ---- */
+
+/* Bytes that the sampler has mapped, and how many of them are in memory: the kernel is asked for each page, which
+ * takes 0.1 ms. Not while it is reopened after a fork. */
+size_t op_sampler_mapped_bytes(const op_sampler *sampler);
+size_t op_sampler_resident_bytes_nogil(const op_sampler *sampler);
+
 #endif

@@ -288,7 +288,7 @@ sampler_health(PyObject *self, PyObject *Py_UNUSED(none))
     Py_BEGIN_ALLOW_THREADS
     op_sampler_counters_nogil(of(self), &c, &stretched_ns);
     Py_END_ALLOW_THREADS
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:s}",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:s}",
                          "passes", (unsigned long long)c.passes,
                          "samples", (unsigned long long)c.samples,
                          "unmoved", (unsigned long long)c.unmoved,
@@ -300,7 +300,18 @@ sampler_health(PyObject *self, PyObject *Py_UNUSED(none))
                          "short_reads", (unsigned long long)s->walker.reader.short_reads,
                          "sampler_cpu_ns", (unsigned long long)c.sampler_cpu_ns,
                          "period_ns", (unsigned long long)stretched_ns,
+                         "sampler_mapped_bytes", (Py_ssize_t)op_sampler_mapped_bytes(s),
                          "backend", op_backend_names[s->walker.reader.backend]);
+}
+
+static PyObject *
+sampler_resident_bytes(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    size_t bytes;
+    Py_BEGIN_ALLOW_THREADS
+    bytes = op_sampler_resident_bytes_nogil(of(self));
+    Py_END_ALLOW_THREADS
+    return PyLong_FromSize_t(bytes);
 }
 
 static PyObject *
@@ -323,6 +334,7 @@ static PyMethodDef methods[] = {
     {"leave_out", sampler_leave_out, METH_O, "Take no samples of this thread of our own."},
     {"drain", sampler_drain, METH_NOARGS, "Take everything sampled since the last drain."},
     {"health", sampler_health, METH_NOARGS, "Counters since the first start."},
+    {"resident_bytes", sampler_resident_bytes, METH_NOARGS, "How much of `sampler_mapped_bytes` is in memory."},
     {"after_fork", sampler_after_fork, METH_NOARGS, "Begin anew in a forked child, not started."},
     {NULL, NULL, 0, NULL},
 };

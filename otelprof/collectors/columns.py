@@ -49,6 +49,7 @@ class Columns:
         self._stack_places = memoryview(window["stack_places"]).cast("I")
         self._place_code = memoryview(window["place_code"]).cast("I")
         self._place_line = memoryview(window["place_line"]).cast("i")
+        self._place_column = memoryview(window["place_column"]).cast("i")
         names = CodeNames()
         self._functions = [_function(names, *code) for code in window["codes"]]
         self._links = [_link(label) for label in window["labels"]]
@@ -111,8 +112,10 @@ class Columns:
         rows: list[int] = []
         for place in self._stack_places[first : self._stack_ends[stack]]:
             name, filename, start_line = self._functions[self._place_code[place]]
-            line = self._place_line[place] or start_line
-            rows.append(builder.frame(name, filename, start_line, line))
+            line, column = self._place_line[place], self._place_column[place]
+            if not line:  # its column is of no line
+                line, column = start_line, 0
+            rows.append(builder.frame(name, filename, start_line, line, column))
         return rows or [builder.frame(_NO_FRAMES, "", 0, 0)]
 
     def _span(self, builder: ProfileBuilder, label: int, thread_name: str) -> tuple[int, int]:

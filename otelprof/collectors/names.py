@@ -1,21 +1,26 @@
-"""The names of functions, for all collectors: `module.qualname`, absolute file, line."""
+"""The names of functions, for all collectors: `module.qualname`, absolute file, line and column."""
 
 import os
 import sys
 from bisect import bisect_right
+from itertools import islice
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 # Paths in code objects may be relative to where the program started, which it may leave.
 _START_DIRECTORY = os.path.abspath(os.curdir)  # noqa: PTH100 - a Path would be made into text at once
 
+# Of longer code only this many instructions are asked for their columns, since reading up to there takes 3 ms.
+_MAX_COLUMNS = 10_000
+
 
 class CodePlace(NamedTuple):
-    """A line of a function, with the names it is shown by."""
+    """A place in a function, with the names it is shown by. `line` and `column` as in `model.Frame`."""
 
     function: str
     filename: str
     line: int
+    column: int
 
 
 class CodeNames:
@@ -31,13 +36,20 @@ class CodeNames:
         # By id: the caller holds the code objects, whose own hash is slow and equality not identity.
         self._lines: dict[int, tuple[list[int], list[int]]] = {}
         self._names: dict[int, tuple[str, str]] = {}
+        self._places: dict[tuple[int, int], CodePlace] = {}
 
     def place(self, code: CodeType, offset: int) -> CodePlace:
         """The place of the instruction at byte `offset` (`f_lasti`) of `code`."""
-        known = self._names.get(id(code))
-        if known is None:
-            known = self._names[id(code)] = self.name(code.co_filename, code.co_qualname)
-        return CodePlace(*known, self._line(code, offset))
+        place = self._places.get((id(code), offset))
+        if place is None:
+            known = self._names.get(id(code))
+            if known is None:
+                known = self._names[id(code)] = self.name(code.co_filename, code.co_qualname)
+            at = max(0, offset)
+            line = self._line(code, at)
+            place = CodePlace(*known, line or code.co_firstlineno, _column(code, at) if line else 0)
+            self._places[id(code), offset] = place
+        return place
 
     def name(self, filename: str, qualname: str) -> tuple[str, str]:
         """The name to show, and the absolute file, of a code object with this file and qualified name."""
@@ -47,18 +59,27 @@ class CodeNames:
         return f"{module}.{qualname}" if module else qualname, filename
 
     def _line(self, code: CodeType, offset: int) -> int:
-        """From 1; the function's first line where the instruction has none of its own."""
+        """From 1; 0 where the instruction has none of its own."""
         table = self._lines.get(id(code))
         if table is None:
             starts: list[int] = []
             lines: list[int] = []
             for start, _, line in code.co_lines():
                 starts.append(start)
-                lines.append(line or code.co_firstlineno)
+                lines.append(line or 0)
             table = self._lines[id(code)] = (starts, lines)
         starts, lines = table
-        row = bisect_right(starts, max(0, offset)) - 1
-        return lines[row] if row >= 0 else code.co_firstlineno
+        row = bisect_right(starts, offset) - 1
+        return lines[row] if row >= 0 else 0
+
+
+def _column(code: CodeType, offset: int) -> int:
+    """From 1; 0 where there is none. About 0.2 µs an instruction before it, and no table kept of those."""
+    unit = offset // 2
+    if unit >= _MAX_COLUMNS:
+        return 0
+    _, _, column, _ = next(islice(code.co_positions(), unit, None), (None,) * 4)
+    return 0 if column is None else column + 1
 
 
 def _modules_by_file() -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
+from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock, period_ns_of
 from otelprof.collectors.sampler import Sampler, SpanSource
 from otelprof.collectors.window import Window
 from otelprof.config import Config
@@ -42,7 +42,7 @@ class PythonCollector:
     ) -> None:
         self._kinds = kinds
         self._reason = reason  # why not the C core
-        self._period_ns = round(NS_PER_S / config.rate_hz)
+        self._period_ns = period_ns_of(config.rate_hz)
         self._clock = clock
         self._spans = spans
         self._random = random.Random()  # noqa: S311 - jitter; the application's generator is left alone
@@ -101,16 +101,21 @@ class PythonCollector:
             self._sampler.begin(self._window, self._clock.monotonic_ns())
         self._paused = False
 
+    def set_rate_hz(self, rate_hz: float) -> None:
+        """Sample so often from the next pass on."""
+        self._period_ns = period_ns_of(rate_hz)
+
     def drain(self) -> list[Profile]:
         """Take the window away and make profiles of it."""
         with self._lock:
             if self._thread is not None:
                 self._sampler.add_unseen(self._window)
             window, self._window = self._window, self._new_window()
+            period_ns = self._period_ns  # at the window's end
         profiles, self._cpu_remainder_ns = window.profiles(
             self._kinds,
             self._clock.monotonic_ns(),
-            self._period_ns,
+            period_ns,
             self._cpu_remainder_ns,
             self._reason,
         )

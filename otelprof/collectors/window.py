@@ -199,10 +199,8 @@ def _frames(builder: ProfileBuilder, names: CodeNames, stack: Stack) -> list[int
         if code is None:
             rows.append(builder.frame(_SYNTHETIC_NAMES[offset], "", 0, 0))
         else:
-            place = names.place(code, offset)
-            rows.append(
-                builder.frame(place.function, place.filename, code.co_firstlineno, place.line)
-            )
+            name, filename, line, column = names.place(code, offset)
+            rows.append(builder.frame(name, filename, code.co_firstlineno, line, column))
     return rows
 
 

@@ -194,12 +194,12 @@ class _DictionaryWriter:
             table.add(name_strindex=name, filename_strindex=filename, start_line=start_line)
         return row
 
-    def location(self, function: int, line: int) -> int:
+    def location(self, function: int, line: int, column: int) -> int:
         table = self._message.location_table
-        row = self._rows.setdefault(("location", function, line), len(table))
+        row = self._rows.setdefault(("location", function, line, column), len(table))
         if row == len(table):
             location = table.add(attribute_indices=[self.attribute(*_FRAME_TYPE)])
-            location.lines.add(function_index=function, line=line)
+            location.lines.add(function_index=function, line=line, column=column)
         return row
 
     def stack(self, locations: tuple[int, ...]) -> int:
@@ -264,8 +264,8 @@ class _TablesWriter:
                 string(self._tables.strings[function.filename]),
                 function.start_line,
             )
-            line = self._tables.frames[frame].line
-            known = self._locations[frame] = self._dictionary.location(row, line)
+            _, line, column = self._tables.frames[frame]
+            known = self._locations[frame] = self._dictionary.location(row, line, column)
         return known
 
 
@@ -353,6 +353,7 @@ class _Reader:
                     self._string(function.filename_strindex),
                     function.start_line,
                     line.line,
+                    line.column,
                 )
 
 

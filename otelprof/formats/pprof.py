@@ -130,7 +130,7 @@ def _encode_tables(message: pb.Profile, tables: Tables) -> None:
         )
     for row, frame in enumerate(tables.frames[1:], 1):
         location = message.location.add(id=row, mapping_id=_MAPPING_ID)
-        location.line.add(function_id=frame.function, line=frame.line)
+        location.line.add(function_id=frame.function, line=frame.line, column=frame.column)
 
 
 def _encode_samples(message: pb.Profile, profile: Profile, strings: _Strings) -> None:

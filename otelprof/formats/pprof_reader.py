@@ -140,8 +140,8 @@ class _Decoder:
             if function is None:
                 raise FormatError(f"pprof: function {line.function_id} does not exist")
             name, filename = self._string(function.name), self._string(function.filename)
-            start_line, number = max(0, function.start_line), max(0, line.line)
-            frames.append(builder.frame(name or filename or "?", filename, start_line, number))
+            places = (max(0, n) for n in (function.start_line, line.line, line.column))
+            frames.append(builder.frame(name or filename or "?", filename, *places))
         return frames
 
     def _labels(self, sample: pb.Sample) -> tuple[Link, dict[str, str]]:

@@ -27,7 +27,8 @@ SPANS = [
     SpanRecord(TRACE_ID, CHILD_ID, SPAN_ID, SPAN_ID, "query", 3, "", 0, 0, 90 * MS, "MainThread"),
 ]
 CPU = profile_of(
-    row(LEAF, ROOT, values=(3, 30 * MS), link=QUERY),
+    row(LEAF, ROOT, values=(2, 20 * MS), link=QUERY),
+    row(LEAF._replace(column=30), ROOT, values=(1, 10 * MS), link=QUERY),  # of the same line
     row(MIDDLE, ROOT, values=(2, 20 * MS), link=REQUEST),
     row(ROOT, values=(1, 10 * MS)),
 )

@@ -152,6 +152,19 @@ class TestDrain:
         (wall,) = drained(Group(((LEAF, 0),), wall_ns=1))
         assert rows_of(wall)[0].places == (Place(*AT_LEAF[:3], 10),)
 
+    def test_gives_each_instruction_its_column(self, drained: Give) -> None:
+        here, there = ((LEAF, 14, 9), (ROOT, 20, 5)), ((LEAF, 14, 30), (ROOT, 20, 5))
+        (wall,) = drained(Group(here, wall_ns=1), Group(there, wall_ns=2))
+        root = AT_ROOT._replace(column=5)
+        assert [row.places for row in rows_of(wall)] == [
+            (AT_LEAF._replace(column=9), root),
+            (AT_LEAF._replace(column=30), root),
+        ]
+
+    def test_a_column_without_a_line_is_none(self, drained: Give) -> None:
+        (wall,) = drained(Group(((LEAF, 0, 9),), wall_ns=1))
+        assert rows_of(wall)[0].places == (Place(*AT_LEAF[:3], 10),)
+
     def test_a_stack_without_frames_says_so(self, drained: Give) -> None:
         (wall,) = drained(Group((), wall_ns=1))
         assert rows_of(wall)[0].places == (Place("(no Python frames)", "", 0, 0),)
@@ -365,5 +378,10 @@ class TestLife:
 
     def test_counters_and_facts_are_the_cores(self, core: tuple[CoreCollector, Sampler]) -> None:
         collector, _ = core
-        assert collector.health() == {"samples": 7, "passes": 3, "sampler_failures": 0}
+        assert collector.health() == {
+            "samples": 7,
+            "passes": 3,
+            "sampler_resident_bytes": 4096,
+            "sampler_failures": 0,
+        }
         assert collector.facts() == {"backend": "memfd"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from otelprof.model import Profile
 from tests.e2e.conftest import Collector
 from tests.support.demo import Demo, run_demo
 
@@ -22,6 +23,7 @@ class Received:
         self.period_ns: set[int] = set()
         self.services: set[str] = set()
         self.functions: set[str] = set()
+        self.places: set[tuple[str, int, int]] = set()  # function, line, column
         for line in path.read_text().splitlines():
             self._read(json.loads(line))
 
@@ -54,10 +56,20 @@ class Received:
             for location in dictionary["stackTable"][sample["stackIndex"]]["locationIndices"]:
                 for line in dictionary["locationTable"][location]["lines"]:
                     function = dictionary["functionTable"][line["functionIndex"]]
-                    self.functions.add(strings[int(function["nameStrindex"])])
+                    name = strings[int(function["nameStrindex"])]
+                    self.functions.add(name)
+                    self.places.add((name, int(line.get("line", 0)), int(line.get("column", 0))))
             if sample.get("linkIndex") and period_type == "cpu":
                 link = dictionary["linkTable"][sample["linkIndex"]]
                 self.links[link["traceId"], link["spanId"]] += value
+
+
+def places_in(profile: Profile) -> set[tuple[str, int, int]]:
+    tables = profile.tables
+    return {
+        (tables.function_name(row), frame.line, frame.column)
+        for row, frame in enumerate(tables.frames)
+    }
 
 
 def run_with_collector(tmp_path: Path, collector: Collector, protocol: str) -> Demo:
@@ -90,6 +102,10 @@ def test_the_collector_writes_what_was_collected(
     assert received.sums["samples", "cpu"] == sum(profiles["cpu"].column("samples"))
     cpu_ns = sum(profiles["cpu"].column("cpu"))
     assert abs(received.sums["samples", "cpu"] * 10_000_000 - cpu_ns) < 10_000_000
+
+    known = {place for profile in profiles.values() for place in places_in(profile)}
+    assert received.places <= known
+    assert any(column for _, _, column in received.places)
 
     ran = {(span.trace_id.hex(), span.span_id.hex()): span.name for span in demo.shown.spans}
     assert received.links

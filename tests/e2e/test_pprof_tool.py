@@ -1,4 +1,4 @@
-"""google/pprof's own tool opens what the demo wrote."""
+"""google/pprof's own tool opens what the demo wrote, and a small profile made by hand."""
 
 import re
 from collections import Counter
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from otelprof.formats import pprof as pprof_format
 from tests.support.demo import Demo, run_demo
+from tests.support.profiles import LEAF, ROOT, profile_of, row
 
 pytestmark = pytest.mark.backend
 
@@ -71,3 +73,44 @@ def test_tagfocus_on_a_span_id_leaves_what_ran_in_that_span(
     assert shown
     assert int(shown[1]) == cpu_ns
     assert HOT in top
+
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def two_columns(tmp_path: Path) -> Path:
+    """Two expressions of one line, and how long each took."""
+    profile = profile_of(
+        row(LEAF, ROOT, values=(1, 10 * MS)),
+        row(LEAF._replace(column=30), ROOT, values=(2, 20 * MS)),
+    )
+    path = tmp_path / "two.pb.gz"
+    path.write_bytes(pprof_format.encode([profile]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ((), {LEAF.function: 30}),
+        (("-lines",), {f"{LEAF.function} /srv/app/db.py:7": 30}),
+        (
+            ("-lines", "-showcolumns"),
+            {
+                f"{LEAF.function} /srv/app/db.py:7:12": 10,
+                f"{LEAF.function} /srv/app/db.py:7:30": 20,
+            },
+        ),
+    ],
+    ids=["functions", "lines", "columns"],
+)
+def test_columns_are_told_apart_where_they_are_asked_for(
+    options: tuple[str, ...],
+    rows: dict[str, int],
+    two_columns: Path,
+    pprof: Callable[..., str],
+) -> None:
+    top = pprof("-top", "-unit=ms", *options, two_columns)
+    found = re.findall(r"^ +([\d.]+)ms .*% +(app\.db\S+.*)$", top, re.MULTILINE)
+    assert {name: float(flat) for flat, name in found} == rows, top

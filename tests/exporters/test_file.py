@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from otelprof.clock import NS_PER_S
 from otelprof.config import Config, with_pid
 from otelprof.exporters.file import (
     DirectoryExporter,
@@ -48,6 +49,14 @@ def batch_of(*profiles: Profile, spans: tuple[SpanRecord, ...] = (RECORD,)) -> B
 
 def cpu(weight: int) -> Profile:
     return profile_of(row(LEAF, ROOT, values=(1, weight), link=SPAN))
+
+
+def at_rate(rate_hz: int, count: int, number: int) -> Profile:
+    """The `number`-th window, at this rate, with so many periods of CPU time."""
+    period_ns = NS_PER_S // rate_hz
+    profile = profile_of(row(LEAF, ROOT, values=(count, count * period_ns)))
+    begin_ns = profile.start_unix_ns + number * NS_PER_S
+    return replace(profile, period=period_ns, start_unix_ns=begin_ns)
 
 
 def numbered(count: int, name: str) -> tuple[SpanRecord, ...]:
@@ -233,6 +242,19 @@ class TestSingleFile:
         assert weights == {"cpu": 140_000_005, "wall": 260_000_000}
         assert spans == [*first, *second]
         assert names_in(tmp_path) == ["out.pb.gz", "out.spans.jsonl"]
+
+    def test_counts_times_period_are_the_cpu_time_whatever_the_rates_were(
+        self, tmp_path: Path
+    ) -> None:
+        exporter = SingleFileExporter(tmp_path / "out.pb.gz")
+        windows = [(100, 5), (100, 3), (250, 4), (10, 2), (1000, 7), (1000, 1), (40, 1)]
+        for number, (rate_hz, count) in enumerate(windows):
+            exporter.export(batch_of(at_rate(rate_hz, count, number)), timeout_s=1)
+            (profile,) = pprof.decode((tmp_path / "out.pb.gz").read_bytes())
+            assert profile.period == NS_PER_S // rate_hz
+            used_ns = sum(count * NS_PER_S // rate for rate, count in windows[: number + 1])
+            assert sum(profile.column("cpu")) == used_ns
+            assert 0 <= used_ns - sum(profile.column("samples")) * profile.period < profile.period
 
     def test_replaces_what_an_earlier_process_left(self, tmp_path: Path) -> None:
         path = tmp_path / "out.pb.gz"

@@ -17,6 +17,7 @@ from tests.support.profiles import (
     ROOTLESS_SPAN,
     SPAN,
     START_UNIX_NS,
+    Place,
     cpu_and_wall,
     profile_of,
     row,
@@ -93,20 +94,21 @@ class TestWire:
         link = self.DICTIONARY.messages(4)[first.number(3)]
         assert (link.blob(1), link.blob(2)) == (SPAN.trace_id, SPAN.span_id)
         assert self.lines(first.number(1)) == [
-            ("app.db.query", "/srv/app/db.py", 5, 7),
-            ("app.orders.Order.place", "/srv/app/orders.py", 10, 14),
-            ("app.main", "/srv/app/main.py", 1, 20),
+            Place("app.db.query", "/srv/app/db.py", 5, 7, 12),
+            Place("app.orders.Order.place", "/srv/app/orders.py", 10, 14),
+            Place("app.main", "/srv/app/main.py", 1, 20),
         ]
 
-    def lines(self, stack: int) -> list[tuple[str, str, int, int]]:
-        found: list[tuple[str, str, int, int]] = []
+    def lines(self, stack: int) -> list[Place]:
+        found: list[Place] = []
         for index in self.DICTIONARY.messages(7)[stack].numbers(1):
             location = self.DICTIONARY.messages(2)[index]
             assert self.attributes(location, 4) == {"profile.frame.type": "cpython"}
             line = location.message(3)
             function = self.DICTIONARY.messages(3)[line.number(1)]
             name, filename = self.STRINGS[function.number(1)], self.STRINGS[function.number(3)]
-            found.append((name, filename, function.number(4), line.number(2)))
+            place = (function.number(4), *(line.number(n) for n in (2, 3)))
+            found.append(Place(name, filename, *place))
         return found
 
     def test_every_table_starts_with_its_zero_value(self) -> None:
@@ -270,6 +272,13 @@ class TestWhatLeaves:
             ),
         )
         assert cpu.values == ((3, 4),)
+
+    def test_rows_of_two_columns_of_a_line_stay_two(self) -> None:
+        profile = profile_of(
+            row(LEAF, ROOT, values=(1, 10)), row(LEAF._replace(column=30), ROOT, values=(2, 20))
+        )
+        (cpu,) = exported(profile)
+        assert [r.places for r in rows_of(cpu)] == [r.places for r in rows_of(profile)]
 
     def test_rows_without_a_value_are_left_out(self) -> None:
         (cpu,) = exported(profile_of(row(LEAF, values=(0, 4_000_000)), row(ROOT, values=(1, 10))))

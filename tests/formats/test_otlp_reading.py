@@ -133,6 +133,11 @@ DAMAGE = {
         -1,
         "function -1 is not in its table",
     ),
+    "a negative column": (
+        "dictionary.location_table.1.lines.0.column",
+        -1,
+        "frame 1 is at column -1",
+    ),
     "a name outside": ("dictionary.function_table.1.name_strindex", 99, "string 99 is not in its"),
     "a negative filename": (
         "dictionary.function_table.1.filename_strindex",

@@ -97,7 +97,7 @@ class TestWire:
         (line,) = location.messages(4)
         (function,) = (m for m in self.MESSAGE.messages(5) if m.number(1) == line.number(1))
         name, filename = self.strings(function, 2, 4)
-        return Place(name, filename, function.number(5), line.number(2))
+        return Place(name, filename, function.number(5), *(line.number(n) for n in (2, 3)))
 
     def test_every_sample_has_one_value_a_type(self) -> None:
         assert [m.numbers(2) for m in self.MESSAGE.messages(2)] == [

@@ -91,6 +91,13 @@ class TestFilesOfOthers:
         assert rows_of(profile)[0].places[0] == Place("run", "run.py", 0, 0)
         assert profile.problem() is None
 
+    def test_columns_are_kept_and_negative_ones_unknown(self) -> None:
+        message = foreign()
+        message.location[0].line[0].column, message.location[1].line[0].column = 2**40, -1
+        profile = decoded(message)
+        assert [place.column for place in rows_of(profile)[0].places] == [2**40, 0]
+        assert profile.problem() is None
+
     def test_numeric_labels_become_text(self) -> None:
         message = foreign()
         message.sample[0].label.add(key=7, num=4711)

@@ -16,6 +16,7 @@ import pytest
 from tests.native import drained
 from tests.native.alone import run_alone
 from tests.native.drained import ENDED_OR_NOT_PYTHON, Bounds, burn, cpu_ns_of, running, wall_ns_of
+from tests.native.installed import core
 from tests.native.windows import Row, rows_of, total
 
 # Share of the CPU time that must stand where it was used, if the sampler has to wait for a processor. What is
@@ -253,6 +254,21 @@ def test_the_rate_can_be_changed_while_it_runs() -> None:
     assert fast_ns < 100 * 500_000_000
     for thread in run.cpu_ns:
         assert run.wall_ns.hold(wall_ns_of(run.of(thread)))
+
+
+def test_a_rate_that_the_budget_does_not_allow_is_not_had_by_asking_again() -> None:
+    sampler = core.Sampler(period_ns=RATE_1_KHZ, cpu_budget=1e-6)
+    sampler.start()
+    drained.wait_until(lambda: drained.counter(sampler, "period_ns") > RATE_1_KHZ)
+    slowed_ns = drained.counter(sampler, "period_ns")
+    sampler.stop()
+    for asked_ns in (RATE_1_KHZ, slowed_ns // 2, RATE_1_KHZ):
+        sampler.set_period_ns(asked_ns)
+        assert drained.counter(sampler, "period_ns") == slowed_ns
+    sampler.set_period_ns(2 * slowed_ns)
+    assert drained.counter(sampler, "period_ns") == 2 * slowed_ns
+    sampler.set_period_ns(RATE_1_KHZ)  # nothing is known against it any more
+    assert drained.counter(sampler, "period_ns") == RATE_1_KHZ
 
 
 def test_a_second_start_reports_what_comes_after_it() -> None:

@@ -20,9 +20,9 @@ LabelRow = tuple[bytes, bytes, bytes, bool]
 
 
 class Group(NamedTuple):
-    """A row of a window: places leaf first, each a code and a line; a label's and a thread's row."""
+    """A row of a window: places leaf first, each a code, a line and maybe a column; a label's and a thread's row."""
 
-    places: tuple[tuple[Code, int], ...]
+    places: tuple[tuple[Code, int] | tuple[Code, int, int], ...]
     label: int = NO_LABEL
     thread: int = 0
     samples: int = 1
@@ -41,13 +41,13 @@ def window_of(
 ) -> "Window":
     """A window as the core would hand it over; `labels` are those from row `FIRST_LABEL` on."""
     codes: dict[Code, int] = {}
-    places: dict[tuple[int, int], int] = {}
+    places: dict[tuple[int, ...], int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: list[int] = []
     for group in groups:
         stack = tuple(
-            places.setdefault((codes.setdefault(code, len(codes)), line), len(places))
-            for code, line in group.places
+            places.setdefault((codes.setdefault(code, len(codes)), line, *column), len(places))
+            for code, line, *column in group.places
         )
         rows.append(stacks.setdefault(stack, len(stacks)))
     ends = [sum(map(len, list(stacks)[: n + 1])) for n in range(len(stacks))]
@@ -65,9 +65,9 @@ def window_of(
         "last_ns": array("Q", (end_ns for _ in groups)).tobytes(),
         "stack_ends": array("I", ends).tobytes(),
         "stack_places": array("I", (place for stack in stacks for place in stack)).tobytes(),
-        "place_code": array("I", (code for code, _ in places)).tobytes(),
-        "place_line": array("i", (line for _, line in places)).tobytes(),
-        "place_column": array("i", (0 for _ in places)).tobytes(),
+        "place_code": array("I", (place[0] for place in places)).tobytes(),
+        "place_line": array("i", (place[1] for place in places)).tobytes(),
+        "place_column": array("i", (sum(place[2:]) for place in places)).tobytes(),
         "codes": list(codes),
         "labels": [None, None, *labels],
         "threads": list(threads),
@@ -109,6 +109,9 @@ class Sampler:
 
     def health(self) -> Mapping[str, int | str]:
         return {"samples": 7, "passes": 3, "backend": "memfd"}
+
+    def resident_bytes(self) -> int:
+        return 4096
 
     def after_fork(self) -> None:
         self._note("after_fork")

@@ -12,17 +12,18 @@ PERIOD_NS = 10_000_000
 
 
 class Place(NamedTuple):
-    """A line of a function, as strings."""
+    """A place in a function, as strings."""
 
     function: str
     filename: str
     start_line: int
     line: int
+    column: int = 0
 
 
 ROOT = Place("app.main", "/srv/app/main.py", 1, 20)
 MIDDLE = Place("app.orders.Order.place", "/srv/app/orders.py", 10, 14)
-LEAF = Place("app.db.query", "/srv/app/db.py", 5, 7)
+LEAF = Place("app.db.query", "/srv/app/db.py", 5, 7, 12)
 
 TRACE_ID = bytes(range(0x10, 0x20))
 SPAN_ID = bytes(range(0xB0, 0xB8))
@@ -87,7 +88,8 @@ def places_of(profile: Profile, stack: int) -> tuple[Place, ...]:
     for frame in tables.stacks[stack]:
         function = tables.function_of(frame)
         name, filename = tables.strings[function.name], tables.strings[function.filename]
-        places.append(Place(name, filename, function.start_line, tables.frames[frame].line))
+        _, line, column = tables.frames[frame]
+        places.append(Place(name, filename, function.start_line, line, column))
     return tuple(places)
 
 

@@ -185,6 +185,26 @@ def directory(into: str) -> None:
         burn_later()
 
 
+def rates(into: str) -> None:
+    with otelprof.Profiler(exporters="file", file_dir=into, flush_s=3600, rate_hz=20) as profiler:
+        wait_for_samples(profiler)
+        burn_checkout()
+        profiler.flush()
+        burn_checkout()
+        profiler.set_rate_hz(200)
+        wait_for_samples(profiler)
+        profiler.flush()
+        profiler.set_rate_hz(50)
+        pid = os.fork()
+        if not pid:
+            wait_for_samples(profiler)
+            burn_later()
+            profiler.stop()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        tell(child=pid, rate_hz=profiler.config.rate_hz)
+
+
 def module(output: str) -> None:
     set_provider()
     profiler = otelprof.start(output=output)
@@ -216,6 +236,7 @@ WAYS: tuple[Callable[..., None], ...] = (
     unstopped,
     unstopped_with_provider,
     directory,
+    rates,
     module,
     disabled,
 )
