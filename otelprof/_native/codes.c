@@ -5,7 +5,7 @@
 #include "deaths.h"
 #include "text.h"
 
-#define SLOTS (2u * OP_CODES_MOST)
+#define ADDRESS_SLOTS (2u * OP_CODES_MOST)
 #define TEXT_SLOTS (2u * OP_TEXTS_MOST)
 #define SCRATCH OP_VIEW_BYTES /* offset in the reader's view */
 
@@ -25,7 +25,7 @@ const char *const op_synthetic_names[OP_CODES_SYNTHETIC] = {
 size_t
 op_codes_memory_bytes(void)
 {
-    return SLOTS * sizeof(op_code_slot) + OP_CODES_MOST * sizeof(op_code_meta)
+    return OP_CODES_MOST * (sizeof(op_code_row) + sizeof(op_code_meta)) + ADDRESS_SLOTS * sizeof(uint32_t)
            + OP_TEXTS_MOST * sizeof(uint32_t) + TEXT_SLOTS * sizeof(uint32_t) + OP_CODES_ARENA_BYTES;
 }
 
@@ -33,14 +33,16 @@ void
 op_codes_init(op_codes *codes, void *memory)
 {
     uint8_t *at = memory;
-    codes->slots = (op_code_slot *)(void *)at;
-    at += SLOTS * sizeof(op_code_slot);
+    codes->rows = (op_code_row *)(void *)at;
+    at += OP_CODES_MOST * sizeof(op_code_row);
     codes->metas = (op_code_meta *)(void *)at;
     at += OP_CODES_MOST * sizeof(op_code_meta);
     codes->texts = (uint32_t *)(void *)at;
     at += OP_TEXTS_MOST * sizeof(uint32_t);
-    codes->text_index = (op_index){(uint32_t *)(void *)at, TEXT_SLOTS - 1};
+    codes->text_index = op_index_over(at, TEXT_SLOTS);
     at += TEXT_SLOTS * sizeof(uint32_t);
+    codes->address_index = op_index_over(at, ADDRESS_SLOTS);
+    at += ADDRESS_SLOTS * sizeof(uint32_t);
     codes->arena = at;
     op_codes_clear_tick(codes);
 }
@@ -49,32 +51,67 @@ void
 op_codes_clear_tick(op_codes *codes)
 {
     codes->code_count = OP_CODES_SYNTHETIC;
-    codes->slot_count = 0;
+    codes->row_count = 0;
     codes->text_count = 0;
     codes->arena_used = 0;
     codes->deaths_seen = op_deaths_count_tick(&op_code_deaths);
+    op_index_clear(&codes->text_index);
+    op_index_clear(&codes->address_index);
 }
 
 bool
 op_codes_is_filling(const op_codes *codes)
 {
-    return codes->code_count > OP_CODES_MOST / 2 || codes->slot_count > OP_CODES_MOST / 2
+    return codes->code_count > OP_CODES_MOST / 2 || codes->row_count > OP_CODES_MOST / 2
            || codes->text_count > OP_TEXTS_MOST / 2 || codes->arena_used > OP_CODES_ARENA_BYTES / 2;
 }
 
 /* ---- addresses ---- */
 
-/* The slot of this address, or the free one where it belongs. There always is one: slots are twice as many
- * as addresses. */
-static op_code_slot *
-find_slot(op_codes *codes, uintptr_t address)
+static uint64_t
+hash_of_address(uintptr_t address)
 {
-    const uint64_t hash = op_hash_add(0, address >> 4);
-    uint32_t at = (uint32_t)(hash >> 32) & (SLOTS - 1);
-    while (codes->slots[at].address != 0 && codes->slots[at].address != address) {
-        at = (at + 1) & (SLOTS - 1);
+    return op_hash_add(0, address >> 4);
+}
+
+static uint64_t
+hash_of_row(const void *rows, uint32_t row)
+{
+    return hash_of_address(((const op_code_row *)rows)[row].address);
+}
+
+/* The row of this address, NULL if there is none. */
+static op_code_row *
+find_row(const op_codes *codes, uintptr_t address)
+{
+    uint32_t at = op_index_first(&codes->address_index, hash_of_address(address));
+    uint32_t row;
+    while ((row = codes->address_index.slots[at]) != 0) {
+        if (codes->rows[row - 1].address == address) {
+            return &codes->rows[row - 1];
+        }
+        at = op_index_next(&codes->address_index, at);
     }
-    return &codes->slots[at];
+    return NULL;
+}
+
+/* A row for an address that has none; NULL if there is no room. */
+static op_code_row *
+add_row(op_codes *codes, uintptr_t address)
+{
+    if (codes->row_count == OP_CODES_MOST) {
+        return NULL;
+    }
+    op_index_make_room(&codes->address_index, codes->rows, 0, codes->row_count, hash_of_row);
+    uint32_t at = op_index_first(&codes->address_index, hash_of_address(address));
+    while (codes->address_index.slots[at] != 0) {
+        at = op_index_next(&codes->address_index, at);
+    }
+    op_code_row *row = &codes->rows[codes->row_count];
+    *row = (op_code_row){.address = address};
+    codes->row_count += 1;
+    codes->address_index.slots[at] = codes->row_count;
+    return row;
 }
 
 static bool
@@ -91,8 +128,8 @@ is_among(uintptr_t address, const uintptr_t *addresses, size_t count)
 static void
 forget_all(op_codes *codes)
 {
-    for (uint32_t i = 0; i < SLOTS; i++) {
-        codes->slots[i].code = 0;
+    for (uint32_t i = 0; i < codes->row_count; i++) {
+        codes->rows[i].code = 0;
     }
 }
 
@@ -107,7 +144,10 @@ op_codes_bury_tick(op_codes *codes, const uintptr_t *addresses, size_t count)
     }
     for (uint64_t next = begin; next < died && died - begin < OP_DEATHS_KEPT; next++) {
         const uintptr_t address = op_deaths_at_tick(&op_code_deaths, next);
-        find_slot(codes, address)->code = 0;
+        op_code_row *const row = find_row(codes, address);
+        if (row != NULL) {
+            row->code = 0;
+        }
         touches = touches || is_among(address, addresses, count);
     }
     codes->deaths_seen = died;
@@ -138,10 +178,21 @@ put_bytes(op_codes *codes, const void *bytes, uint32_t count, bool with_length)
     return (uint32_t)begin;
 }
 
+static uint64_t
+hash_of_text(const void *table, uint32_t row)
+{
+    const op_codes *codes = table;
+    const uint8_t *entry = codes->arena + codes->texts[row];
+    uint32_t count;
+    memcpy(&count, entry, sizeof count);
+    return op_hash_bytes(entry + sizeof count, count);
+}
+
 /* The offset of this text in the arena, each different text once; UINT32_MAX if there is no room. */
 static uint32_t
 intern_text(op_codes *codes, const char *text, uint32_t count)
 {
+    op_index_make_room(&codes->text_index, codes, 0, codes->text_count, hash_of_text);
     uint32_t at = op_index_first(&codes->text_index, op_hash_bytes(text, count));
     uint32_t row;
     while ((row = codes->text_index.slots[at]) != 0) {
@@ -207,7 +258,7 @@ copy_linetable(op_codes *codes, op_reader *reader, uintptr_t address, op_code_me
 /* ---- code objects ---- */
 
 static copy_result
-copy_code(op_codes *codes, op_reader *reader, uintptr_t address, op_code_slot *slot)
+copy_code(op_codes *codes, op_reader *reader, uintptr_t address, op_code_row **row)
 {
     op_code_view code;
     op_code_meta meta = {0};
@@ -216,8 +267,7 @@ copy_code(op_codes *codes, op_reader *reader, uintptr_t address, op_code_slot *s
         || !op_code_parse_tick(reader->view + SCRATCH, &code) || code.type != (uintptr_t)&PyCode_Type) {
         return TORN;
     }
-    if (codes->code_count == OP_CODES_MOST
-        || (slot->address == 0 && codes->slot_count == OP_CODES_MOST)) {
+    if (codes->code_count == OP_CODES_MOST || (*row == NULL && codes->row_count == OP_CODES_MOST)) {
         return FULL;
     }
     meta.first_line = code.first_line;
@@ -226,11 +276,12 @@ copy_code(op_codes *codes, op_reader *reader, uintptr_t address, op_code_slot *s
         || (result = copy_linetable(codes, reader, code.linetable, &meta)) != COPIED) {
         return result;
     }
-    codes->slot_count += slot->address == 0;
-    slot->address = address;
-    slot->code = codes->code_count;
-    slot->first_traceable_bytes = code.first_traceable_bytes;
-    slot->instruction_bytes = code.instruction_bytes;
+    if (*row == NULL) {
+        *row = add_row(codes, address);
+    }
+    (*row)->code = codes->code_count;
+    (*row)->first_traceable_bytes = code.first_traceable_bytes;
+    (*row)->instruction_bytes = code.instruction_bytes;
     codes->metas[codes->code_count] = meta;
     codes->code_count += 1;
     return COPIED;
@@ -240,9 +291,9 @@ op_resolution
 op_codes_resolve_tick(op_codes *codes, op_reader *reader, uintptr_t address, uintptr_t ip, bool is_generator,
                       uint32_t *code, int32_t *offset)
 {
-    op_code_slot *slot = find_slot(codes, address);
-    if (slot->address == 0 || slot->code == 0) {
-        const copy_result result = copy_code(codes, reader, address, slot);
+    op_code_row *row = find_row(codes, address);
+    if (row == NULL || row->code == 0) {
+        const copy_result result = copy_code(codes, reader, address, &row);
         if (result == FULL) {
             codes->full += 1;
             *code = OP_CODE_NO_ROOM;
@@ -255,13 +306,13 @@ op_codes_resolve_tick(op_codes *codes, op_reader *reader, uintptr_t address, uin
     }
     /* Before its first instruction a frame points at the unit before it: -2. */
     const int64_t at = (int64_t)(ip - (address + OP_CODE_BYTES));
-    if (at < -2 || at >= (int64_t)slot->instruction_bytes) {
+    if (at < -2 || at >= (int64_t)row->instruction_bytes) {
         return OP_NOT_CODE;
     }
-    if (!is_generator && at < (int64_t)slot->first_traceable_bytes) {
+    if (!is_generator && at < (int64_t)row->first_traceable_bytes) {
         return OP_INCOMPLETE;
     }
-    *code = slot->code;
+    *code = row->code;
     *offset = (int32_t)at;
     return OP_RESOLVED;
 }

@@ -45,20 +45,21 @@ typedef struct {
 } op_code_meta;
 
 typedef struct {
-    uintptr_t address; /* 0: free; kept when the object dies, so that searches go on */
+    uintptr_t address; /* kept when the object dies: the next one there is numbered anew */
     uint32_t code;     /* 0: it died */
     uint32_t first_traceable_bytes;
     uint32_t instruction_bytes;
-} op_code_slot;
+} op_code_row;
 
 /* Zeroed memory is an empty table, but for `op_codes_clear_tick`. */
 typedef struct {
-    op_code_slot *slots; /* 2 * OP_CODES_MOST */
+    op_code_row *rows; /* by address, found through `address_index` */
+    op_index address_index;
     op_code_meta *metas; /* by code number */
     uint32_t *texts;     /* offsets in `arena`, found through `text_index` */
     op_index text_index;
     uint8_t *arena;
-    uint32_t code_count, slot_count, text_count;
+    uint32_t code_count, row_count, text_count;
     size_t arena_used;
     uint64_t deaths_seen;
     uint64_t full; /* code objects that found no room */

@@ -155,7 +155,9 @@ op_sample_take_tick(op_sampler *s, op_record *r, uint64_t used_ns, op_sample *ou
         const uint64_t before_ns = attempt == 0 ? used_ns : walk.clock_after_ns;
         s->counters.retries += attempt > 0;
         (void)op_codes_bury_tick(op_active_window_tick(s)->codes, NULL, 0);
-        op_walk_tick(&s->walker, r->address, r->id, r->clock, before_ns, r->prediction, &walk);
+        /* The clock of a thread that runs beside us goes on; the copies alone can prove something. */
+        const clockid_t clock = out->has_moved ? 0 : r->clock;
+        op_walk_tick(&s->walker, r->address, r->id, clock, before_ns, r->prediction, &walk);
         if (walk.status == OP_WALK_GONE || walk.status == OP_WALK_NO_FRAMES) {
             return walk.status;
         }

@@ -291,7 +291,7 @@ op_sampler_give_back_nogil(op_sampler *s, op_window *window)
     const size_t bytes = rounded(op_window_memory_bytes());
     zero(window->places, bytes); /* its memory begins with the places */
     if (window->codes != s->windows[s->active].codes) {
-        zero(window->codes->slots, rounded(op_codes_memory_bytes()));
+        zero(window->codes->rows, rounded(op_codes_memory_bytes()));
     }
     op_window_clear_tick(window, s->windows[s->active].codes, window->end_ns);
     (void)pthread_mutex_unlock(&s->lock);

@@ -44,10 +44,10 @@ op_window_init(op_window *window, void *memory)
     window->labels = take(&at, OP_LABELS_MOST * sizeof(op_label));
     window->threads = take(&at, OP_THREADS_MOST * sizeof(op_thread_row));
     window->groups = take(&at, OP_GROUPS_MOST * sizeof(op_group));
-    window->place_index = (op_index){take(&at, PLACE_SLOTS * sizeof(uint32_t)), PLACE_SLOTS - 1};
-    window->stack_index = (op_index){take(&at, STACK_SLOTS * sizeof(uint32_t)), STACK_SLOTS - 1};
-    window->label_index = (op_index){take(&at, LABEL_SLOTS * sizeof(uint32_t)), LABEL_SLOTS - 1};
-    window->group_index = (op_index){take(&at, GROUP_SLOTS * sizeof(uint32_t)), GROUP_SLOTS - 1};
+    window->place_index = op_index_over(take(&at, PLACE_SLOTS * sizeof(uint32_t)), PLACE_SLOTS);
+    window->stack_index = op_index_over(take(&at, STACK_SLOTS * sizeof(uint32_t)), STACK_SLOTS);
+    window->label_index = op_index_over(take(&at, LABEL_SLOTS * sizeof(uint32_t)), LABEL_SLOTS);
+    window->group_index = op_index_over(take(&at, GROUP_SLOTS * sizeof(uint32_t)), GROUP_SLOTS);
 }
 
 void
@@ -62,7 +62,48 @@ op_window_clear_tick(op_window *window, op_codes *codes, uint64_t start_ns)
     window->thread_count = 0;
     window->group_count = 0;
     memset(window->losses, 0, sizeof window->losses);
+    op_index_clear(&window->place_index);
+    op_index_clear(&window->stack_index);
+    op_index_clear(&window->label_index);
+    op_index_clear(&window->group_index);
 }
+
+/* ---- what rows are found by ---- */
+
+static uint64_t
+hash_of_place(const void *places, uint32_t row)
+{
+    const op_place *place = (const op_place *)places + row;
+    return op_hash_add(0, (uint64_t)place->code << 32 | (uint32_t)place->offset);
+}
+
+static uint64_t
+hash_of_stack(const void *stacks, uint32_t row)
+{
+    return ((const op_stack_row *)stacks)[row].hash;
+}
+
+static uint64_t
+hash_of_label(const void *labels, uint32_t row)
+{
+    uint64_t words[sizeof(op_label) / sizeof(uint64_t)];
+    uint64_t hash = 0;
+    memcpy(words, (const op_label *)labels + row, sizeof words);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        hash = op_hash_add(hash, words[i]);
+    }
+    return hash;
+}
+
+static uint64_t
+hash_of_group(const void *groups, uint32_t row)
+{
+    const op_group *group = (const op_group *)groups + row;
+    return op_hash_add(op_hash_add(0, (uint64_t)group->stack << 32 | group->label),
+                       (uint64_t)group->thread << 32 | group->flags);
+}
+
+/* ---- rows ---- */
 
 uint32_t
 op_window_place_tick(op_window *window, uint32_t code, int32_t offset)
@@ -72,8 +113,9 @@ op_window_place_tick(op_window *window, uint32_t code, int32_t offset)
     if (row != 0 && window->places[row - 1].offset == offset) {
         return row - 1;
     }
-    const uint64_t key = (uint64_t)code << 32 | (uint32_t)offset;
-    uint32_t at = op_index_first(&window->place_index, op_hash_add(0, key));
+    const op_place wanted = {code, offset};
+    op_index_make_room(&window->place_index, window->places, 0, window->place_count, hash_of_place);
+    uint32_t at = op_index_first(&window->place_index, hash_of_place(&wanted, 0));
     while ((row = window->place_index.slots[at]) != 0) {
         const op_place *place = &window->places[row - 1];
         if (place->code == code && place->offset == offset) {
@@ -86,7 +128,7 @@ op_window_place_tick(op_window *window, uint32_t code, int32_t offset)
         if (window->place_count >= OP_PLACES_MOST - (code < OP_CODES_SYNTHETIC ? 0 : OP_CODES_SYNTHETIC)) {
             return UINT32_MAX;
         }
-        window->places[window->place_count] = (op_place){code, offset};
+        window->places[window->place_count] = wanted;
         window->place_count += 1;
         row = window->place_index.slots[at] = window->place_count;
     }
@@ -108,6 +150,7 @@ op_window_stack_tick(op_window *window, const uint32_t *places, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         hash = op_hash_add(hash, places[i]);
     }
+    op_index_make_room(&window->stack_index, window->stacks, 0, window->stack_count, hash_of_stack);
     uint32_t at = op_index_first(&window->stack_index, hash);
     uint32_t row;
     while ((row = window->stack_index.slots[at]) != 0) {
@@ -137,13 +180,8 @@ op_window_stack_tick(op_window *window, const uint32_t *places, uint32_t count)
 uint32_t
 op_window_label_tick(op_window *window, const op_label *label)
 {
-    uint64_t words[sizeof *label / sizeof(uint64_t)];
-    uint64_t hash = 0;
-    memcpy(words, label, sizeof words);
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        hash = op_hash_add(hash, words[i]);
-    }
-    uint32_t at = op_index_first(&window->label_index, hash);
+    op_index_make_room(&window->label_index, window->labels, OP_LABELS_RESERVED, window->label_count, hash_of_label);
+    uint32_t at = op_index_first(&window->label_index, hash_of_label(label, 0));
     uint32_t row;
     while ((row = window->label_index.slots[at]) != 0) {
         if (memcmp(&window->labels[row - 1], label, sizeof *label) == 0) {
@@ -175,9 +213,7 @@ op_window_thread_tick(op_window *window, uint64_t ident, uint32_t native_id)
 static uint32_t
 find_group(const op_window *window, const op_group *what)
 {
-    const uint64_t hash = op_hash_add(op_hash_add(0, (uint64_t)what->stack << 32 | what->label),
-                                      (uint64_t)what->thread << 32 | what->flags);
-    uint32_t at = op_index_first(&window->group_index, hash);
+    uint32_t at = op_index_first(&window->group_index, hash_of_group(what, 0));
     uint32_t row;
     while ((row = window->group_index.slots[at]) != 0) {
         const op_group *group = &window->groups[row - 1];
@@ -194,6 +230,7 @@ uint32_t
 op_window_add_tick(op_window *window, const op_group *what)
 {
     op_group key = *what;
+    op_index_make_room(&window->group_index, window->groups, 0, window->group_count, hash_of_group);
     uint32_t at = find_group(window, &key);
     uint32_t row = window->group_index.slots[at];
     if (what->label == OP_UNKNOWN_LABEL) {

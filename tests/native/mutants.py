@@ -74,8 +74,8 @@ GUARDS = (
     Mutation(
         "no burying of dead code",
         "codes.c",
-        "find_slot(codes, address)->code = 0;",
-        "if (!MUTATED) find_slot(codes, address)->code = 0;",
+        "if (row != NULL) {",
+        "if (row != NULL && !MUTATED) {",
     ),
 )
 
