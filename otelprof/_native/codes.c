@@ -3,6 +3,7 @@
 
 #include "codes.h"
 #include "deaths.h"
+#include "objects.h"
 #include "text.h"
 
 #define ADDRESS_SLOTS (2u * OP_CODES_MOST)

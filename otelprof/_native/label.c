@@ -3,6 +3,7 @@
 
 #include "label.h"
 #include "label_object.h"
+#include "objects.h"
 
 #define LEVELS_MOST 8u /* 32 bits in steps of 5, and a node of collisions below */
 #define COLLISIONS_MOST 16

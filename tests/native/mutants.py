@@ -146,7 +146,7 @@ LIES = {
         ),
         Mutation(
             "hash",
-            "compat.h",
+            "objects.h",
             "const Py_hash_t hash = ((PyContextVar *)var)->var_hash;",
             "const Py_hash_t hash = ((PyContextVar *)var)->var_hash ^ (MUTATED ? 31 : 0);",
         ),

@@ -8,6 +8,7 @@
 #include "deaths.h"
 #include "foreign.h"
 #include "location.h"
+#include "objects.h"
 
 #include <sys/mman.h>
 

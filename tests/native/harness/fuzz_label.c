@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "foreign.h"
+#include "objects.h"
 #include "label.h"
 #include "label_object.h"
 
