@@ -2,6 +2,7 @@
 #include "compat.h"
 
 #include "batch.h"
+#include "objects.h"
 
 #define LEAF_BYTES 768u       /* about eight frames */
 #define LEAF_AFTER_BYTES 384u /* and those that are called just now */
@@ -109,9 +110,6 @@ assemble(op_batch *batch, uintptr_t address, op_prediction *p)
     batch->count = 0;
     batch->bytes = batch->begin;
     batch->leaf = leaf_of(p);
-    for (uint32_t i = 0; i < p->label.count; i++) {
-        p->label.at[i] = add(batch, p->label.addresses[i], p->label.bytes[i]);
-    }
     bool fits = add_outer(batch, p, 0);
     batch->bracket[0] = add_bracket(batch, address);
     fits = add_inner(batch, p, 0) && fits;
@@ -119,10 +117,7 @@ assemble(op_batch *batch, uintptr_t address, op_prediction *p)
     fits = add_inner(batch, p, 1) && fits;
     batch->bracket[1] = add_bracket(batch, address);
     fits = add_outer(batch, p, 1) && batch->bracket[1] != OP_NOT_COPIED && fits;
-    if (p->label.count > 0) {
-        p->label.at_again = add(batch, p->label.addresses[0], p->label.bytes[0]);
-        fits = fits && p->label.at_again != OP_NOT_COPIED;
-    }
+    batch->vars = p->context == 0 ? OP_NOT_COPIED : add(batch, p->context, OP_CONTEXT_BYTES);
     return fits;
 }
 
@@ -207,5 +202,5 @@ op_prediction_forget_tick(op_prediction *p, uintptr_t address)
     }
     p->heap_count = 0;
     p->cframe_count = 0;
-    p->label.count = 0;
+    p->context = 0;
 }

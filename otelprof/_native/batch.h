@@ -3,7 +3,7 @@
  * Where things were the last time is where they are looked for: a prediction. The copies are of the instant in
  * which the thread state was copied. Everything else lies around it, the nearer the faster it changes:
  *
- *   label | outer stack | context | leaf | thread | leaf | context | outer stack | label's beginning
+ *   outer stack | context | leaf | thread | leaf | context | outer stack | what the Context leads to
  *
  * Leaf and thread state so lie a fraction of a microsecond apart. (Until 3.12 the thread state only leads to
  * what tells the top frame, and so is copied before and after that.)
@@ -48,7 +48,6 @@ typedef struct {
     uint32_t top_count; /* the first so many follow each other */
     uintptr_t bridge;   /* outermost frame in the chunk above the bottom ones; 0: there is no gap */
     uint32_t heap_count;
-    op_label_path label;
     op_piece heap[OP_HEAP_FRAMES_MOST + OP_RECENT_FRAMES]; /* leaf first; then such as were there before */
 } op_prediction;
 
@@ -64,7 +63,7 @@ typedef struct {
     uint32_t count;
     size_t begin, bytes; /* where in the view the copies begin, and end */
     /* Offsets in the view of what was copied, before and after. */
-    uint32_t bracket[2], thread[2], cframes[OP_CFRAMES_MOST];
+    uint32_t vars, bracket[2], thread[2], cframes[OP_CFRAMES_MOST];
     op_piece leaf; /* the upper end of chunks[0], which is copied apart from the rest of it */
 } op_batch;
 

@@ -197,9 +197,15 @@ detach(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
     if (var == NULL) {
         return NULL;
     }
-    begin_change();
-    int result = PyContextVar_Reset(var, token);
-    end_change();
+    /* What is detached outlives the change: destructors may take long, and fork. */
+    PyObject *detached = NULL;
+    int result = PyContextVar_Get(var, NULL, &detached);
+    if (result == 0) {
+        begin_change();
+        result = PyContextVar_Reset(var, token);
+        end_change();
+    }
+    Py_XDECREF(detached);
     Py_DECREF(var);
     if (result < 0) {
         return NULL;

@@ -2,9 +2,10 @@
 #include "compat.h"
 
 #include "deaths.h"
+#include "objects.h"
 
 op_deaths op_code_deaths;
-op_deaths op_context_deaths;
+_Atomic uint32_t op_generations[OP_GENERATIONS];
 
 static void
 note_death(op_deaths *deaths, const void *who)
@@ -16,25 +17,50 @@ note_death(op_deaths *deaths, const void *who)
 
 /* Another tool may wrap these slots too; each calls what it found, and we never put that back. NULL: not wrapped
  * yet. */
-static destructor dealloc_of_context;
+static destructor dealloc_of_context, dealloc_of_trie;
+
+static void
+count_death(const void *who)
+{
+    /* The threads of other interpreters have GILs of their own, and are not sampled. */
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        _Atomic uint32_t *generation = &op_generations[(op_hash_add(0, (uintptr_t)who >> 4) >> 32) % OP_GENERATIONS];
+        const uint32_t before = atomic_load_explicit(generation, memory_order_relaxed);
+        atomic_store_explicit(generation, before + 1, memory_order_release);
+        atomic_thread_fence(memory_order_release); /* before its memory is written to */
+    }
+}
 
 static void
 dealloc_context(PyObject *context)
 {
-    /* The threads of other interpreters have GILs of their own, and are not sampled. */
-    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
-        note_death(&op_context_deaths, context);
-    }
+    count_death(context);
     dealloc_of_context(context);
 }
 
 static void
+dealloc_trie(PyObject *trie)
+{
+    count_death(trie);
+    dealloc_of_trie(trie);
+}
+
+static bool
 watch_contexts(void)
 {
     if (dealloc_of_context == NULL) {
+        PyObject *context = PyContext_New();
+        if (context == NULL) {
+            return false;
+        }
+        PyTypeObject *trie_type = Py_TYPE((PyObject *)op_context_vars_tick(context));
+        Py_DECREF(context);
+        dealloc_of_trie = trie_type->tp_dealloc;
+        trie_type->tp_dealloc = dealloc_trie;
         dealloc_of_context = PyContext_Type.tp_dealloc;
         PyContext_Type.tp_dealloc = dealloc_context;
     }
+    return true;
 }
 
 #if OP_HAS_CODE_WATCHER
@@ -86,6 +112,5 @@ watch_codes(void)
 bool
 op_deaths_watch(void)
 {
-    watch_contexts();
-    return watch_codes();
+    return watch_contexts() && watch_codes();
 }

@@ -1,12 +1,14 @@
 /* label.c -- see label.h. The trie is that of Python/hamt.c: five bits of the hash a level. */
 #include "compat.h"
 
+#include "deaths.h"
 #include "label.h"
 #include "label_object.h"
 #include "objects.h"
 
 #define LEVELS_MOST 8u /* 32 bits in steps of 5, and a node of collisions below */
 #define COLLISIONS_MOST 16
+#define READS_MOST 24u
 #define SCRATCH OP_VIEW_BYTES
 #define LABEL_BYTES (offsetof(op_label_object, label) + sizeof(op_label))
 
@@ -78,6 +80,12 @@ op_label_env_init(op_label_env *env, PyObject *var)
     env->label_type = (uintptr_t)&op_label_type;
     env->hash = op_var_hash(var);
     env->var = (uintptr_t)var;
+    PyObject *empty = PyContext_New();
+    if (empty == NULL) {
+        return false;
+    }
+    env->no_values = op_context_vars_tick(empty);
+    Py_DECREF(empty);
     return true;
 }
 
@@ -85,31 +93,18 @@ op_label_env_init(op_label_env *env, PyObject *var)
 
 typedef struct {
     op_reader *reader;
-    const op_label_path *known;
-    op_label_path *found;
     size_t scratch;
-    bool is_predicted;
+    uint32_t reads;
 } finder;
 
 /* A copy of `bytes` bytes at `address`; NULL if they cannot be read. */
 static const void *
 fetch(finder *f, uintptr_t address, size_t bytes)
 {
-    const uint32_t i = f->found->count;
-    if (i == OP_LABEL_PIECES_MOST) {
-        return NULL;
-    }
-    f->found->addresses[i] = address;
-    f->found->bytes[i] = (uint32_t)bytes;
-    f->found->count = i + 1;
-    if (f->is_predicted && i < f->known->count && f->known->addresses[i] == address
-        && f->known->bytes[i] >= bytes) {
-        return f->reader->view + f->known->at[i];
-    }
-    f->is_predicted = false;
     const size_t at = f->scratch;
     f->scratch += (bytes + 7) & ~(size_t)7;
-    return op_read_one_tick(f->reader, address, bytes, at) ? f->reader->view + at : NULL;
+    f->reads += 1;
+    return f->reads <= READS_MOST && op_read_one_tick(f->reader, address, bytes, at) ? f->reader->view + at : NULL;
 }
 
 static uintptr_t
@@ -232,63 +227,53 @@ take_label(const op_label_env *env, finder *f, uintptr_t address, op_label *labe
     return memcmp(label->trace_id, zeros, sizeof zeros) == 0 ? OP_LABEL_HIDDEN : OP_LABEL_FOUND;
 }
 
-/* Whether the Context still leads to the trie at `vars`. */
-static bool
-leads_to(finder *f, uintptr_t context, uintptr_t vars)
-{
-    size_t at = f->known->at_again;
-    if (!f->is_predicted) {
-        at = f->scratch;
-        if (!op_read_one_tick(f->reader, context, OP_CONTEXT_BYTES, at)) {
-            return false;
-        }
-    }
-    return op_context_vars_tick(f->reader->view + at) == vars;
-}
-
+/* What the trie at `vars` says. */
 static op_label_state
-find(const op_label_env *env, finder *f, uintptr_t context, op_label *label)
+find(const op_label_env *env, finder *f, uintptr_t vars, op_label *label)
 {
-    const void *copy = fetch(f, context, OP_CONTEXT_BYTES);
     uintptr_t value = 0;
-    if (copy == NULL || type_of(copy) != env->context_type) {
-        return OP_LABEL_TORN;
-    }
-    const uintptr_t vars = op_context_vars_tick(copy);
-    copy = fetch(f, vars, OP_HAMT_BYTES);
+    const void *copy = fetch(f, vars, OP_HAMT_BYTES);
     if (copy == NULL || type_of(copy) != env->hamt_type) {
         return OP_LABEL_TORN;
     }
-    op_label_state state = OP_LABEL_TORN;
     switch (find_value(env, f, op_hamt_root_tick(copy), &value)) {
     case VALUE:
-        state = take_label(env, f, value, label);
-        break;
+        return take_label(env, f, value, label);
     case ABSENT:
-        state = OP_LABEL_NONE;
-        break;
+        return OP_LABEL_NONE;
     case DEEPER:
     case SENSELESS:
         break;
     }
-    return state == OP_LABEL_TORN || leads_to(f, context, vars) ? state : OP_LABEL_TORN;
+    return OP_LABEL_TORN;
 }
 
-op_label_state
-op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context, const op_label_path *known,
-                   op_label_path *found, op_label *label)
+/* The trie of the Context at this address; 0 if there is no Context. */
+static uintptr_t
+vars_of(const op_label_env *env, finder *f, uintptr_t context)
 {
-    found->count = 0;
-    if (env->var == 0) {
-        return OP_LABEL_HIDDEN;
+    const void *copy = fetch(f, context, OP_CONTEXT_BYTES);
+    return copy == NULL || type_of(copy) != env->context_type ? 0 : op_context_vars_tick(copy);
+}
+
+bool
+op_label_sight_tick(const op_label_env *env, op_reader *reader, uintptr_t context, op_label_sighting *seen)
+{
+    finder f = {reader, SCRATCH, 0};
+    *seen = (op_label_sighting){.context = context, .context_generation = op_generation_tick(context)};
+    seen->vars = vars_of(env, &f, context);
+    seen->vars_generation = op_generation_tick(seen->vars);
+    seen->state = seen->vars == 0 ? OP_LABEL_TORN : find(env, &f, seen->vars, &seen->label);
+    /* The trie of this generation is the Context's, so it was alive while it was read. */
+    if (seen->state == OP_LABEL_TORN || !op_label_is_as_seen_tick(seen, vars_of(env, &f, context))) {
+        seen->context = 0;
     }
-    if (context == 0) {
-        return OP_LABEL_NONE;
-    }
-    finder f = {reader, known, found, SCRATCH, true};
-    const op_label_state state = find(env, &f, context, label);
-    if (state == OP_LABEL_TORN) {
-        found->count = 0;
-    }
-    return state;
+    return seen->context != 0;
+}
+
+bool
+op_label_is_as_seen_tick(const op_label_sighting *seen, uintptr_t vars)
+{
+    return vars == seen->vars && op_generation_tick(vars) == seen->vars_generation
+           && op_generation_tick(seen->context) == seen->context_generation;
 }

@@ -33,7 +33,7 @@ typedef struct {
 _Static_assert(sizeof(op_label) == 40, "labels are compared and hashed as bytes");
 
 /* Attaches and detaches of all threads, counted before and after each takes effect by whoever holds the GIL.
- * More begun than done: one is under way, also while it runs destructors, which may attach and detach. */
+ * More begun than done: one is under way. */
 extern _Atomic uint64_t op_label_changes_begun;
 extern _Atomic uint64_t op_label_changes_done;
 
@@ -43,7 +43,7 @@ op_label_is_quiet_tick(uint64_t *begun)
 {
     const uint64_t done = atomic_load_explicit(&op_label_changes_done, memory_order_acquire);
     *begun = atomic_load_explicit(&op_label_changes_begun, memory_order_acquire);
-    return done == *begun;
+    return done >= *begun;
 }
 
 static inline bool
@@ -55,20 +55,10 @@ op_label_stood_still_tick(uint64_t begun)
 
 /* ---- finding it from outside ---- */
 
-#define OP_LABEL_PIECES_MOST 24u
-
-/* Where the label of a thread was found: ranges of memory, in the order in which they lead to it. */
-typedef struct {
-    uintptr_t addresses[OP_LABEL_PIECES_MOST];
-    uint32_t bytes[OP_LABEL_PIECES_MOST];
-    uint32_t at[OP_LABEL_PIECES_MOST]; /* offsets of copies in the view */
-    uint32_t at_again;                 /* of a second copy of the first one, made after the others */
-    uint32_t count;
-} op_label_path;
-
 /* What tells an object of one kind from a piece of memory that was one: types, and the ContextVar. */
 typedef struct {
-    uintptr_t var; /* 0: no labels are looked for */
+    uintptr_t var;       /* 0: no labels are looked for */
+    uintptr_t no_values; /* the trie of every Context in which nothing is set */
     uint32_t hash;
     uintptr_t context_type, hamt_type, bitmap_type, array_type, collision_type, label_type;
 } op_label_env;
@@ -85,12 +75,20 @@ struct _object; /* PyObject, without its header */
 /* Learn the types. `var` may be NULL. False, with an exception, if contexts are not laid out as expected. */
 bool op_label_env_init(op_label_env *env, struct _object *var);
 
-/* Follow `context` (a PyContext's address, or 0) to the label. A piece that `known` predicts is taken from the
- * copy in the view, another is read now. `found` is the way for the next time; empty if it leads nowhere.
- *
- * The Context must have led to the same trie before and after: tries do not change, and this one so lived all
- * the time. That it was the same Context all the time is for the caller to know (deaths.h). */
-op_label_state op_label_find_tick(const op_label_env *env, op_reader *reader, uintptr_t context,
-                                  const op_label_path *known, op_label_path *found, op_label *label);
+/* A Context that was looked at, and what it said. */
+typedef struct {
+    uintptr_t context; /* 0: nothing was looked at */
+    uintptr_t vars;    /* its trie, which never changes: whoever sets a variable makes a new one */
+    uint32_t context_generation, vars_generation;
+    op_label_state state;
+    op_label label;
+} op_label_sighting;
+
+/* Look at the Context at this address. False if that makes no sense: it changed meanwhile, or is none. */
+bool op_label_sight_tick(const op_label_env *env, op_reader *reader, uintptr_t context,
+                         op_label_sighting *seen);
+
+/* Whether the Context led to the same trie all the time from when it was seen until it led to `vars`. */
+bool op_label_is_as_seen_tick(const op_label_sighting *seen, uintptr_t vars);
 
 #endif

@@ -120,13 +120,13 @@ static op_label_state
 state_of_context(op_sampler *s, PyThreadState *own)
 {
     op_thread_view thread;
-    op_label_path path = {0}, found;
-    op_label label;
+    op_label_sighting seen;
     if (!op_read_one_tick(&s->walker.reader, (uintptr_t)own, OP_THREAD_BYTES, SCRATCH)) {
         return OP_LABEL_TORN;
     }
     op_thread_parse_tick(s->walker.reader.view + SCRATCH, &thread);
-    return op_label_find_tick(&s->walker.labels, &s->walker.reader, thread.context, &path, &found, &label);
+    return op_label_sight_tick(&s->walker.labels, &s->walker.reader, thread.context, &seen) ? seen.state
+                                                                                           : OP_LABEL_TORN;
 }
 
 static bool

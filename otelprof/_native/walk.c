@@ -3,8 +3,8 @@
 
 #include "attempt.h"
 #include "clock.h"
-#include "deaths.h"
 #include "hash.h"
+#include "objects.h"
 
 #define SCRATCH OP_VIEW_BYTES
 
@@ -106,11 +106,24 @@ was_in_context(const op_attempt *a)
            && memcmp(view + batch->bracket[1], expected, OP_BRACKET_BYTES) == 0;
 }
 
-/* What may change a label: counted before anything was copied. */
+/* What may change a label without a trace: counted before anything was copied. */
 typedef struct {
     bool is_quiet; /* no change was under way */
-    uint64_t changes, deaths;
+    uint64_t changes;
 } op_since;
+
+/* The trie that the Context leads to now, after the instant; 0 if it cannot be told. */
+static uintptr_t
+vars_after(op_attempt *a, uintptr_t context)
+{
+    op_reader *reader = &a->walker->reader;
+    const uint32_t copied = a->walker->batch->vars;
+    if (a->prediction->context == context && copied != OP_NOT_COPIED) {
+        return op_context_vars_tick(reader->view + copied);
+    }
+    return op_read_one_tick(reader, context, OP_CONTEXT_BYTES, SCRATCH) ? op_context_vars_tick(reader->view + SCRATCH)
+                                                                        : 0;
+}
 
 /* Find the label of the Context that the thread was in, and tell whether that is proved. */
 static bool
@@ -118,25 +131,30 @@ find_label(op_attempt *a, const op_since *since, op_walk *walk)
 {
     op_walker *walker = a->walker;
     const uintptr_t context = a->thread.context;
-    op_label_path path;
-    walk->label_state = op_label_find_tick(&walker->labels, &walker->reader, context, &a->prediction->label, &path,
-                                           &walk->label);
-    a->next->label = path;
-    if (path.count > 0) {
-        claim_sighting(walker, context)->path = path;
+    if (walker->labels.var == 0 || context == 0) {
+        walk->label_state = context == 0 ? OP_LABEL_NONE : OP_LABEL_HIDDEN;
+        return walker->labels.var == 0 || was_in_context(a);
     }
-    if (walker->labels.var == 0) {
-        return true;
+    op_label_sighting *seen = &claim_sighting(walker, context)->label;
+    const bool is_as_seen = seen->context != 0 && op_label_is_as_seen_tick(seen, vars_after(a, context));
+    if (!is_as_seen && !op_label_sight_tick(&walker->labels, &walker->reader, context, seen)) {
+        walk->label_state = OP_LABEL_TORN;
+        return false;
     }
-    return walk->label_state != OP_LABEL_TORN && was_in_context(a)
-           && (context == 0 || !op_deaths_has_tick(&op_context_deaths, since->deaths, context))
-           && since->is_quiet && op_label_stood_still_tick(since->changes);
+    walk->label_state = seen->state;
+    walk->label = seen->label;
+    /* All Contexts without values have one trie: another may have been there in between. */
+    const bool is_unique = seen->vars != walker->labels.no_values
+                           || (since->is_quiet && op_label_stood_still_tick(since->changes));
+    return is_as_seen && is_unique && was_in_context(a);
 }
 
 /* Say what is proved: all of a thread that stood still, and of one that ran what both copies agree on. */
 static void
-judge(op_attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
+judge(op_attempt *a, uintptr_t top, bool is_predicted, bool has_label, op_walk *walk)
 {
+    /* Nobody else changes what is in the Context of a thread that stood still. */
+    walk->has_label = has_label || (walk->is_still && walk->label_state != OP_LABEL_TORN);
     const bool is_same = walk->count > 0 && a->walker->frames[0].address == top && is_same_link(a);
     if (walk->is_still && walk->ends_at_root && is_same && !is_any_disproved(a->walker, walk)) {
         walk->first = 0;
@@ -144,6 +162,7 @@ judge(op_attempt *a, uintptr_t top, bool is_predicted, op_walk *walk)
         return;
     }
     walk->is_still = false; /* the copies differ, whatever the clock says */
+    walk->has_label = has_label;
     walk->first = first_proved(a->walker, walk);
     if (walk->first == 0 && walk->count > 0 && !(is_same && is_predicted)) {
         walk->first = 1;
@@ -165,7 +184,7 @@ predict_by_context(op_walker *walker, uintptr_t address, const op_prediction *la
     if (context == used->context || context == 0 || seen->context != context) {
         return;
     }
-    used->label = seen->path;
+    used->context = context;
     used->heap_count = 0;
     op_prediction_add_frames_tick(used, seen->heap, seen->heap_count);
     op_prediction_add_frames_tick(used, last->heap, last->heap_count);
@@ -203,7 +222,7 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
     op_prediction used;
     op_attempt a = {.walker = walker, .prediction = &used, .next = prediction, .chases = 0};
     bool top_is_predicted = false;
-    op_since since = {.deaths = op_deaths_count_tick(&op_context_deaths)};
+    op_since since;
     since.is_quiet = op_label_is_quiet_tick(&since.changes);
     *walk = (op_walk){.status = OP_WALK_MOVED, .clock_before_ns = clock_ns, .clock_after_ns = clock_ns};
 
@@ -248,7 +267,7 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         return;
     }
     const bool has_all = op_attempt_has_chunks_tick(&a);
-    walk->has_label = find_label(&a, &since, walk);
+    const bool has_label = find_label(&a, &since, walk);
     op_attempt_follow_tick(&a, top, walk);
     if (walk->ends_at_root) {
         note_frames_of_context(&a);
@@ -264,5 +283,5 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         walk->clock_after_ns = clock_ns + 1; /* nothing is proved by a clock that cannot be read */
     }
     walk->is_still = walk->clock_after_ns == clock_ns;
-    judge(&a, top, top_is_predicted && has_all, walk);
+    judge(&a, top, top_is_predicted && has_all, has_label, walk);
 }

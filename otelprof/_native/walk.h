@@ -10,9 +10,9 @@
  *   - All ranges were copied twice in one system call, before and after that instant, at addresses predicted from
  *     the last time (batch.h). Frames that are equal in both copies, from the root on without a gap, are true.
  *
- * The label is that of the Context which the thread was in at that instant. It may be read later, if meanwhile no
- * label of the process changed and that Context did not die. Then it is also the label of a stack whose leaf is
- * not proved (docs/decisions/0006).
+ * The label is that of the Context which the thread was in at that instant, as it was when it was looked at
+ * before. That is proved if it leads to the same trie afterwards, and neither it nor the trie has died since. Then it
+ * is also the label of a stack whose leaf is not proved (docs/decisions/0006).
  *
  * What is not proved is read again, a few times; then the unproved frames are cut off, and counted.
  *
@@ -43,10 +43,10 @@ typedef struct {
     bool is_gap;       /* no frame: here some of the data stack was left out */
 } op_raw_frame;
 
-/* Where the label of a Context was when it was looked at last, and which frames ran in it: to be predicted. */
+/* A Context, when it was looked at last: its label, and which frames ran in it. */
 typedef struct {
     uintptr_t context;
-    op_label_path path; /* empty: its label was not found */
+    op_label_sighting label; /* its `context` is 0 if the label was not found */
     op_piece heap[OP_SIGHTED_FRAMES]; /* outside of the data stack, leaf first: a task's coroutines */
     uint32_t heap_count;
 } op_sighting;

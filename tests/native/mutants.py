@@ -56,14 +56,26 @@ GUARDS = (
     Mutation(
         "no bracket of label changes",
         "walk.c",
-        "&& op_label_stood_still_tick(since->changes);",
-        "&& (MUTATED || op_label_stood_still_tick(since->changes));",
+        "(since->is_quiet && op_label_stood_still_tick(since->changes));",
+        "MUTATED || (since->is_quiet && op_label_stood_still_tick(since->changes));",
     ),
     Mutation(
         "no deaths of contexts",
+        "label.c",
+        "&& op_generation_tick(seen->context) == seen->context_generation;",
+        "&& (MUTATED || op_generation_tick(seen->context) == seen->context_generation);",
+    ),
+    Mutation(
+        "no look at the trie afterwards",
+        "label.c",
+        "return vars == seen->vars && op_generation_tick(vars) == seen->vars_generation",
+        "return (MUTATED || (vars == seen->vars && op_generation_tick(vars) == seen->vars_generation))",
+    ),
+    Mutation(
+        "labels of afterwards",
         "walk.c",
-        "!op_deaths_has_tick(&op_context_deaths, since->deaths, context)",
-        "(MUTATED || !op_deaths_has_tick(&op_context_deaths, since->deaths, context))",
+        "return is_as_seen && is_unique && was_in_context(a);",
+        "return (MUTATED || is_as_seen) && is_unique && was_in_context(a);",
     ),
     Mutation(
         "no verified prefix",

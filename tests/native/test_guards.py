@@ -23,6 +23,8 @@ CHURN = "test_code_objects.py::test_t10_code_churn_names_only_functions_that_liv
 NOTICED = {
     "no bracket of label changes": (f"{FLUTTER}[attached_in_turn]", "wrong labels"),
     "no deaths of contexts": (f"{FLUTTER}[in_contexts_for_one_call]", "wrong labels"),
+    "no look at the trie afterwards": (f"{FLUTTER}[attached_in_turn]", "wrong labels"),
+    "labels of afterwards": (f"{FLUTTER}[set_in_turn]", "wrong labels"),
     "no verified prefix": (f"{TORN}[depth 3]", "impossible stacks"),
     "no burying of dead code": (CHURN, "was dead at"),
 }

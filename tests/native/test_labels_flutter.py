@@ -193,9 +193,50 @@ def attached_in_turn(spans: Spans) -> Workload:
     return workload
 
 
+def set_in_turn(spans: Spans) -> Workload:
+    """Labels that somebody has found in one Context and sets in another, as asgiref does: no attach, no detach."""
+    labels = [copied_with(spans, index)[spans.var] for index in (1, 2)]
+
+    def workload(goal: Goal) -> None:
+        first, second = spans.works[1:3]
+        while not goal.is_reached():
+            for _ in range(50):
+                spans.var.set(labels[0])
+                first(10)
+                spans.var.set(labels[1])
+                second(10)
+
+    return workload
+
+
+def set_around_another(spans: Spans) -> Workload:
+    """Variables of the application's own, so that the trie of one Context begins where that of another was."""
+    contexts = [copied_with(spans, index) for index in (1, 2)]
+    other = ContextVar[int]("other")
+
+    def inner(work: Work) -> None:
+        other.set(1)
+        other.set(2)
+        work(6)
+
+    def outer(goal: Goal) -> None:
+        first, second = spans.works[1:3]
+        run = contexts[1].run
+        while not goal.is_reached():
+            for _ in range(50):
+                first(6)
+                other.set(1)
+                run(inner, second)
+                other.set(2)
+
+    return lambda goal: contexts[0].run(outer, goal)
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        set_in_turn,
+        set_around_another,
         in_contexts_of_their_own,
         in_contexts_for_one_call,
         in_tries_for_one_call,

@@ -21,7 +21,7 @@ PyTypeObject PyBytes_Type, PyCode_Type, PyContext_Type, PyUnicode_Type, op_label
 _PyRuntimeState _PyRuntime;
 _Atomic uint64_t op_label_changes_begun;
 _Atomic uint64_t op_label_changes_done;
-op_deaths op_context_deaths;
+_Atomic uint32_t op_generations[OP_GENERATIONS];
 
 _Alignas(16) uint8_t foreign_memory[FOREIGN_BYTES];
 unsigned foreign_reads;

@@ -67,31 +67,12 @@ lay_out(const uint8_t shapes[4])
     put_type(LABEL_AT, env.label_type);
 }
 
-/* As walk.c does: all pieces of the way at once, one behind the other. */
-static void
-copy_pieces(op_reader *reader, op_label_path *path)
-{
-    size_t at = 0;
-    for (uint32_t i = 0; i < path->count; i++) {
-        path->at[i] = (uint32_t)at;
-        (void)op_read_one_tick(reader, path->addresses[i], path->bytes[i], at);
-        at += (path->bytes[i] + 7u) & ~7u;
-    }
-    if (path->count > 0) {
-        path->at_again = (uint32_t)at;
-        (void)op_read_one_tick(reader, path->addresses[0], path->bytes[0], at);
-        at += (path->bytes[0] + 7u) & ~7u;
-    }
-    CHECK(at <= OP_VIEW_BYTES);
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     input from = {data, size};
     uint8_t shapes[4];
-    op_label_path path[2] = {{.count = 0}, {.count = 0}};
-    op_label label;
+    op_label_sighting seen;
     env = (op_label_env){.var = VAR, .context_type = (uintptr_t)&PyContext_Type, .hamt_type = HAMT_TYPE,
                          .bitmap_type = BITMAP_TYPE, .array_type = ARRAY_TYPE,
                          .collision_type = COLLISION_TYPE, .label_type = (uintptr_t)&op_label_type};
@@ -104,16 +85,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const bool is_whole = foreign_expect(&from, words, sizeof words / sizeof words[0]) == 0;
 
     for (unsigned round = 0; round < 4; round++) {
-        const op_label_path *known = &path[round % 2];
-        op_label_path *found = &path[1 - round % 2];
-        copy_pieces(reader, &path[round % 2]);
-        const unsigned reads = foreign_reads;
-        const op_label_state state =
-            op_label_find_tick(&env, reader, foreign_address(CONTEXT_AT), known, found, &label);
-        CHECK(found->count <= OP_LABEL_PIECES_MOST);
+        const bool is_seen = op_label_sight_tick(&env, reader, foreign_address(CONTEXT_AT), &seen);
+        CHECK(is_seen == (seen.context != 0));
         if (is_whole) {
-            CHECK(state == OP_LABEL_FOUND && label.trace_id[15] == 7);
-            CHECK((foreign_reads == reads) == (round > 0)); /* all of it is predicted */
+            CHECK(is_seen && seen.state == OP_LABEL_FOUND && seen.label.trace_id[15] == 7);
+            CHECK(op_label_is_as_seen_tick(&seen, seen.vars) && !op_label_is_as_seen_tick(&seen, seen.vars + 16));
         }
     }
     return 0;

@@ -137,7 +137,8 @@ check(const op_walk *walk, const op_prediction *prediction)
 {
     CHECK(walk->first <= walk->count && walk->count <= OP_FRAMES_MOST);
     CHECK(prediction->chunk_count <= OP_CHUNKS_MOST && prediction->top_count <= prediction->chunk_count);
-    CHECK(prediction->heap_count <= OP_HEAP_FRAMES_MOST && prediction->label.count <= OP_LABEL_PIECES_MOST);
+    CHECK(prediction->heap_count <= OP_HEAP_FRAMES_MOST + OP_RECENT_FRAMES);
+    CHECK(prediction->cframe_count <= OP_CFRAMES_MOST);
     CHECK(walk->status != OP_WALK_PROVED || walk->ends_at_root);
 }
 
