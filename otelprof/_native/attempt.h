@@ -14,6 +14,7 @@ typedef struct {
     const op_prediction *prediction;
     op_prediction *next; /* what to predict the next time, found by this attempt */
     op_thread_view thread;
+    uintptr_t chunk, chunk_top; /* the data stack's, at the instant of the copies: behind it no frame lived */
     op_piece late; /* the top chunk, if it was not predicted: it is copied once, later */
     uint32_t chases;
 } op_attempt;

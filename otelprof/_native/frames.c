@@ -120,7 +120,8 @@ copy_in_chunk(const op_attempt *a, uintptr_t address, const uint8_t **second, si
         /* By subtraction: a garbage address near the top must not wrap around. */
         const uintptr_t inside = address - piece->address;
         if (inside < bytes && bytes - inside >= OP_FRAME_BYTES && inside % 8 == 0) {
-            *second = view + piece->at[1] + inside;
+            const bool is_dead = p->chunks[i].address == a->chunk && address >= a->chunk_top;
+            *second = is_dead ? NULL : view + piece->at[1] + inside;
             *room = bytes - inside;
             return view + piece->at[0] + inside;
         }

@@ -249,6 +249,8 @@ op_walk_tick(op_walker *walker, uintptr_t address, uint64_t id, clockid_t clock,
         walk->status = OP_WALK_GONE;
         return;
     }
+    a.chunk = a.thread.chunk;
+    a.chunk_top = a.thread.chunk_top;
     walk->has_thread = true;
     walk->ident = a.thread.ident;
     walk->native_id = a.thread.native_id;

@@ -1,4 +1,4 @@
-/* fuzz_codes.c -- code objects that change while their names are copied.
+/* fuzz_codes.c -- T18: code objects that change while their names are copied.
  * Input: u8 kind of the names, u8 length, i32 offset of the instruction, u8 deaths, changes. */
 #define _GNU_SOURCE
 #include "compat.h"

@@ -1,4 +1,4 @@
-/* fuzz_label.c -- the way from a Context to a label, while it changes.
+/* fuzz_label.c -- T18: the way from a Context to a label, while it changes.
  * Input: u32 hash, u8[4] shapes of nodes, changes. */
 #include "compat.h"
 

@@ -1,4 +1,4 @@
-/* fuzz_location.c -- any bytes as a location table. Input: i32 first line, i32 offset, u16 cut, the table. */
+/* fuzz_location.c -- T18: any bytes as a location table. Input: i32 first line, i32 offset, u16 cut, the table. */
 #include "check.h"
 #include "input.h"
 #include "location.h"

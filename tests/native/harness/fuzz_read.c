@@ -1,4 +1,4 @@
-/* fuzz_read.c -- copies of real pages, some of them gone. The reader under test is the real one.
+/* fuzz_read.c -- T17: copies of real pages, some of them gone. The reader under test is the real one.
  * Input: u8 back-end, u8 which pages are gone, u16 offset in the view, then ranges. */
 #define _GNU_SOURCE
 #include "check.h"

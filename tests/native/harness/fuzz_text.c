@@ -1,4 +1,4 @@
-/* fuzz_text.c -- any bytes as the characters of a string. Input: u8 kind, u16 capacity, the characters. */
+/* fuzz_text.c -- T18: any bytes as the characters of a string. Input: u8 kind, u16 capacity, the characters. */
 #include "check.h"
 #include "input.h"
 #include "text.h"

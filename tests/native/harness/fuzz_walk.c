@@ -1,4 +1,4 @@
-/* fuzz_walk.c -- a thread whose stack is walked while it changes. Input: u8 shape, u8 clock, changes. */
+/* fuzz_walk.c -- T18: a thread whose stack is walked while it changes. Input: u8 shape, u8 clock, changes. */
 #include "compat.h"
 
 #include "check.h"
