@@ -174,7 +174,8 @@ class Sampler:
         """Counters since the first start, and what is so now; units are in the names.
 
         Now: `period_ns`, the period that the budget allows; `sampler_mapped_bytes`, the address space that the
-        core's tables take; and `backend`.
+        core's tables take; and `backend`, as in the constructor. The program may close the core's descriptor
+        (`descriptors_lost`): the back-end is another one then, or `none` where every other one is refused.
         """
     def resident_bytes(self) -> int:
         """How much of `sampler_mapped_bytes` is in memory; 0 if the kernel does not say. About 0.1 ms."""

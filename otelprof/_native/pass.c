@@ -14,9 +14,10 @@
 #define LOOK_FOR_NS (OP_NS_PER_S / 500) /* and for so much CPU time at least */
 #define UNASKED_MOST 7u             /* every eighth pass every clock is read */
 
-/* Whether the kernel would run the thread now ('R' in /proc/self/task/TID/stat). About 25 us. */
+/* Whether the kernel says that it would not run the thread now ('R' in /proc/self/task/TID/stat). About 25 us.
+ * Not where it cannot be asked, as without a descriptor to spare. */
 static bool
-is_runnable(uint32_t native_id)
+is_known_to_wait(uint32_t native_id)
 {
     char path[40] = "/proc/self/task/";
     char text[256];
@@ -39,7 +40,7 @@ is_runnable(uint32_t native_id)
     /* "TID (name) STATE ..."; the name may hold anything, so the last parenthesis counts. */
     for (ssize_t i = got - 1; i > 0; i--) {
         if (text[i] == ')') {
-            return i + 2 < got && text[i + 2] == 'R';
+            return i + 2 < got && text[i + 2] != 'R';
         }
     }
     return false;
@@ -48,7 +49,8 @@ is_runnable(uint32_t native_id)
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
  * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
  * the kernel is asked about. Not often: that is dear. And as seldom for a thread that holds the GIL, of which we
- * know without asking: else the time of its C functions without the GIL would go to what it does with it. */
+ * know without asking: else the time of its C functions without the GIL would go to what it does with it. Where
+ * the kernel cannot be asked, it may be running: who waits for most has mostly used it where it is. */
 static bool
 is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t now_ns)
 {
@@ -60,7 +62,7 @@ is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t no
         return false;
     }
     s->looked_ns = now_ns;
-    return (taken->flags & OP_FLAG_HELD_GIL) || is_runnable(r->native_id);
+    return (taken->flags & OP_FLAG_HELD_GIL) || !is_known_to_wait(r->native_id);
 }
 
 static void
@@ -185,6 +187,7 @@ sample_thread(op_sampler *s, op_record *r, const op_gil_view *gil, uint64_t now_
 void
 op_pass_begin_tick(op_sampler *s, uint64_t now_ns)
 {
+    op_reader_check_tick(&s->walker.reader);
     s->record_count = 0;
     s->accounted_ns = s->unseen_ns = s->own_ended_ns = 0;
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &s->process_begin_ns);
@@ -206,6 +209,7 @@ op_pass_begin_tick(op_sampler *s, uint64_t now_ns)
 void
 op_pass_tick(op_sampler *s, uint64_t now_ns)
 {
+    op_reader_check_tick(&s->walker.reader);
     (void)op_codes_bury_tick(op_active_window_tick(s)->codes, NULL, 0);
     op_records_discover_tick(s, now_ns);
     const op_gil_view gil = op_gil_tick(&s->interpreter);
@@ -228,12 +232,40 @@ op_pass_note_cost_tick(op_sampler *s)
     }
 }
 
+/* Read the clocks of our own threads, and drop those that ended: the kernel may give their ids to the program's
+ * threads, as it has where a clock went back. */
+static void
+count_own(op_sampler *s, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < s->own_count;) {
+        uint64_t used_ns = 0;
+        if (op_clock_read_tick(op_clock_of_thread_tick(s->own[i].native_id), &used_ns)
+            && used_ns >= s->own[i].seen_ns) {
+            s->own[i].seen_ns = used_ns;
+            i += 1;
+            continue;
+        }
+        for (uint32_t j = 0; j < s->record_count; j++) {
+            op_record *r = &s->records[j];
+            if (r->is_own && r->native_id == s->own[i].native_id) {
+                r->is_own = false;
+                r->counted_ns = used_ns;
+                r->sampled_ns = now_ns;
+            }
+        }
+        s->own_ended_ns += s->own[i].seen_ns - s->own[i].begin_ns;
+        s->own_count -= 1;
+        s->own[i] = s->own[s->own_count];
+    }
+}
+
 void
 op_pass_account_tick(op_sampler *s, uint64_t now_ns)
 {
     uint64_t process_ns = 0, used_ns = 0;
     op_pass_note_cost_tick(s);
     (void)op_clock_read_tick(CLOCK_PROCESS_CPUTIME_ID, &process_ns);
+    count_own(s, now_ns);
     uint64_t known_ns = s->accounted_ns + s->own_ended_ns + (s->sampler_seen_ns - s->sampler_begin_ns);
     for (uint32_t i = 0; i < s->record_count; i++) {
         const op_record *r = &s->records[i];
@@ -242,7 +274,6 @@ op_pass_account_tick(op_sampler *s, uint64_t now_ns)
         }
     }
     for (uint32_t i = 0; i < s->own_count; i++) {
-        (void)op_clock_read_tick(op_clock_of_thread_tick(s->own[i].native_id), &s->own[i].seen_ns);
         known_ns += s->own[i].seen_ns - s->own[i].begin_ns;
     }
     const uint64_t since_ns = process_ns - s->process_begin_ns;

@@ -6,14 +6,86 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-const char *const op_backend_names[OP_BACKENDS] = {"memfd", "process_vm_readv", "proc_mem"};
+const char *const op_backend_names[OP_BACKENDS + 1] = {"memfd", "process_vm_readv", "proc_mem", "none"};
 
 #define LOWEST_ADDRESS ((uintptr_t)4096)
 #define HIGHEST_ADDRESS ((uintptr_t)1 << 47) /* user space of x86-64 with four page levels */
 #define MAPPED_BYTES (OP_VIEW_BYTES + OP_SCRATCH_BYTES)
+#define HIGHEST_FD 4096 /* a table of descriptors up to it takes 32 KiB, which a fork copies */
+#define BELOW_THE_TOP 64
+
+/* ---- the descriptor ---- */
+
+static bool
+is_still_ours(const op_reader *reader)
+{
+    struct stat now;
+    return fstat(reader->fd, &now) == 0 && now.st_dev == reader->device && now.st_ino == reader->inode;
+}
+
+/* Close it if it is ours. Keeps errno. */
+static void
+let_go(op_reader *reader)
+{
+    const int error = errno;
+    if (reader->fd >= 0 && is_still_ours(reader)) {
+        (void)close(reader->fd);
+    }
+    reader->fd = -1;
+    errno = error;
+}
+
+/* From here on without the descriptor, whosever it is; `op_reader_check_tick` sees whether that goes well. The
+ * view stays: a mapping does not need the descriptor that it was made of. */
+static void
+lose(op_reader *reader)
+{
+    reader->fd = -1;
+    reader->backend = reader->only ? OP_BACKENDS : OP_BACKEND_VM_READV;
+    reader->is_unsure = true;
+    reader->descriptors_lost += 1;
+}
+
+/* Take a new descriptor to a high number, which no file gets that the program opens later on. */
+static bool
+keep_high(op_reader *reader, int fd)
+{
+    struct rlimit limit;
+    struct stat file;
+    if (fd < 0) {
+        return false;
+    }
+    if (fstat(fd, &file) != 0) {
+        const int error = errno;
+        (void)close(fd);
+        errno = error;
+        return false;
+    }
+    reader->fd = fd;
+    reader->device = file.st_dev;
+    reader->inode = file.st_ino;
+    int base = HIGHEST_FD;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGHEST_FD) {
+        base = (int)limit.rlim_cur;
+    }
+    /* Where there is no room, lower: most of the numbers may be the program's. */
+    for (base -= BELOW_THE_TOP; base > fd; base /= 2) {
+        op_reader high = *reader;
+        if ((high.fd = fcntl(fd, F_DUPFD_CLOEXEC, base)) >= 0) {
+            let_go(reader);
+            *reader = high;
+            break;
+        }
+    }
+    return true;
+}
+
+/* ---- reading ---- */
 
 static bool
 is_user_range(uintptr_t address, size_t bytes)
@@ -36,22 +108,41 @@ count_possible(const struct iovec *ranges, unsigned count, size_t room, size_t *
     return n;
 }
 
-static size_t
+static ssize_t
 read_proc_mem(const op_reader *reader, const struct iovec *ranges, unsigned count, uint8_t *to)
 {
-    size_t done = 0;
+    ssize_t done = 0;
     for (unsigned i = 0; i < count; i++) {
         const ssize_t got = pread(reader->fd, to + done, ranges[i].iov_len,
                                   (off_t)(uintptr_t)ranges[i].iov_base);
         if (got < 0) {
-            break;
+            return done > 0 ? done : -1;
         }
-        done += (size_t)got;
+        done += got;
         if ((size_t)got < ranges[i].iov_len) {
             break;
         }
     }
     return done;
+}
+
+/* As the back-end does it: how many bytes, or -1 with errno. */
+static ssize_t
+copy(const op_reader *reader, const struct iovec *ranges, unsigned count, size_t bytes, size_t offset)
+{
+    struct iovec to = {.iov_base = reader->view + offset, .iov_len = bytes};
+    switch (reader->backend) {
+    case OP_BACKEND_MEMFD:
+        /* Not by libc's name, which AddressSanitizer wraps: it knows no memory that may be anything. */
+        return syscall(SYS_pwritev, reader->fd, ranges, (unsigned long)count, offset, 0ul);
+    case OP_BACKEND_VM_READV:
+        return process_vm_readv(reader->pid, &to, 1, ranges, count, 0);
+    case OP_BACKEND_PROC_MEM:
+        return read_proc_mem(reader, ranges, count, to.iov_base);
+    case OP_BACKENDS:
+        break;
+    }
+    return -1;
 }
 
 size_t
@@ -61,19 +152,10 @@ op_read_tick(op_reader *reader, const struct iovec *ranges, unsigned count, size
     const unsigned possible = count_possible(ranges, count, MAPPED_BYTES - offset, &wanted);
     ssize_t got = 0;
     if (possible > 0) {
-        struct iovec to = {.iov_base = reader->view + offset, .iov_len = wanted};
-        switch (reader->backend) {
-        case OP_BACKEND_MEMFD:
-            /* Not by libc's name, which AddressSanitizer wraps: it knows no memory that may be anything. */
-            got = syscall(SYS_pwritev, reader->fd, ranges, (unsigned long)possible, offset, 0ul);
-            break;
-        case OP_BACKEND_VM_READV:
-            got = process_vm_readv(reader->pid, &to, 1, ranges, possible, 0);
-            break;
-        case OP_BACKEND_PROC_MEM:
-        case OP_BACKENDS:
-            got = (ssize_t)read_proc_mem(reader, ranges, possible, to.iov_base);
-            break;
+        got = copy(reader, ranges, possible, wanted, offset);
+        if (got < 0 && reader->fd >= 0 && !is_still_ours(reader)) {
+            lose(reader); /* in the middle of a pass: it goes on */
+            got = copy(reader, ranges, possible, wanted, offset);
         }
     }
     if (got < 0) {
@@ -92,6 +174,8 @@ op_read_one_tick(op_reader *reader, uintptr_t address, size_t bytes, size_t offs
     const struct iovec range = {.iov_base = (void *)address, .iov_len = bytes};
     return op_read_tick(reader, &range, 1, offset) == bytes;
 }
+
+/* ---- opening ---- */
 
 static int
 open_memfd(void)
@@ -131,15 +215,18 @@ static bool
 open_backend(op_reader *reader, op_backend backend)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    *reader = (op_reader){.backend = backend, .fd = -1, .pid = getpid(), .view = NULL, .short_reads = 0};
+    reader->backend = backend;
+    reader->fd = -1;
+    reader->pid = getpid();
+    reader->view = NULL;
     if (backend == OP_BACKEND_MEMFD) {
-        reader->fd = open_memfd();
         flags = MAP_SHARED;
+        if (!keep_high(reader, open_memfd())) {
+            return false;
+        }
     }
-    else if (backend == OP_BACKEND_PROC_MEM) {
-        reader->fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    }
-    if (reader->fd < 0 && backend != OP_BACKEND_VM_READV) {
+    else if (backend == OP_BACKEND_PROC_MEM
+             && !keep_high(reader, open("/proc/self/mem", O_RDONLY | O_CLOEXEC))) {
         return false;
     }
     void *const view = mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, flags,
@@ -157,6 +244,7 @@ open_backend(op_reader *reader, op_backend backend)
 bool
 op_reader_open_nogil(op_reader *reader, op_backend first, bool only)
 {
+    *reader = (op_reader){.first = first, .only = only, .fd = -1};
     for (int backend = (int)first; backend < OP_BACKENDS; backend++) {
         if (open_backend(reader, (op_backend)backend)) {
             return true;
@@ -168,6 +256,42 @@ op_reader_open_nogil(op_reader *reader, op_backend first, bool only)
     return false;
 }
 
+/* Open another way in the place of the one that was lost; the view stays where it is. */
+static bool
+take_place(op_reader *reader, op_backend backend)
+{
+    op_reader next = *reader;
+    if (!open_backend(&next, backend)) {
+        return false;
+    }
+    if (mremap(next.view, MAPPED_BYTES, MAPPED_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, reader->view) == MAP_FAILED) {
+        op_reader_close_nogil(&next);
+        return false;
+    }
+    next.view = reader->view;
+    next.short_reads = reader->short_reads; /* without those of the probe */
+    next.is_unsure = false;
+    *reader = next;
+    return true;
+}
+
+void
+op_reader_check_tick(op_reader *reader)
+{
+    static const op_backend ways[] = {OP_BACKEND_VM_READV, OP_BACKEND_MEMFD, OP_BACKEND_PROC_MEM};
+    if (reader->view == NULL) {
+        return;
+    }
+    if (reader->fd >= 0 && !is_still_ours(reader)) {
+        lose(reader);
+    }
+    for (size_t i = 0; reader->is_unsure && i < sizeof ways / sizeof ways[0]; i++) {
+        if ((reader->only && ways[i] != reader->first) || !take_place(reader, ways[i])) {
+            reader->backend = OP_BACKENDS; /* for now: the next pass tries again */
+        }
+    }
+}
+
 void
 op_reader_close_nogil(op_reader *reader)
 {
@@ -175,8 +299,5 @@ op_reader_close_nogil(op_reader *reader)
         (void)munmap(reader->view, MAPPED_BYTES);
         reader->view = NULL;
     }
-    if (reader->fd >= 0) {
-        (void)close(reader->fd);
-        reader->fd = -1;
-    }
+    let_go(reader);
 }

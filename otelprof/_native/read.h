@@ -7,6 +7,12 @@
  *   process_vm_readv   one call, but each range pins its pages; some sandboxes forbid it
  *   proc_mem           one pread() of /proc/self/mem a range
  *
+ * A descriptor is a number that the program may close, as everyone does who closes what he does not own
+ * (os.closerange(3, 65536), before a daemon), and that the program's next file may get. To write there or to
+ * close it would be the program's loss. So ours has a high number, which files that are opened do not get; and
+ * it is used only after a look at which file it is, once a pass. One that is not ours any more is left alone,
+ * and memory is read in a way that needs none.
+ *
  *   _tick      in the sampler's loop; no malloc, no locks, no Python
  *   _nogil     from C without an attached thread state; may block
  */
@@ -24,20 +30,31 @@
 
 typedef enum { OP_BACKEND_MEMFD, OP_BACKEND_VM_READV, OP_BACKEND_PROC_MEM, OP_BACKENDS } op_backend;
 
-extern const char *const op_backend_names[OP_BACKENDS];
+extern const char *const op_backend_names[OP_BACKENDS + 1]; /* the last one: there is no way */
 
 typedef struct {
     op_backend backend;
-    int fd; /* -1: none */
+    op_backend first; /* the way that was asked for; with `only` no other */
+    bool only;
+    bool is_unsure; /* the descriptor was lost, and what takes its place was not tried yet */
+    int fd;         /* -1: none */
+    dev_t device;   /* which file it must be */
+    ino_t inode;
     pid_t pid;
     uint8_t *view; /* OP_VIEW_BYTES + OP_SCRATCH_BYTES; NULL: closed */
     uint64_t short_reads;
+    uint64_t descriptors_lost; /* closed or taken by the program */
 } op_reader;
 
 /* Open the first back-end that works from `first` on, only that one if `only`. False, with errno, if none. */
 bool op_reader_open_nogil(op_reader *reader, op_backend first, bool only);
 
-/* Release what the reader holds; in a forked child too, where the mapping is the parent's as well. */
+/* Before a pass, and before `backend` is told to anyone: if the descriptor is not ours any more, leave it alone
+ * and go on in another way. Maps and opens something only then. What was copied before is gone. */
+void op_reader_check_tick(op_reader *reader);
+
+/* Release what the reader holds; in a forked child too, where the mapping is the parent's as well. A descriptor
+ * that is not ours any more is left to its owner. */
 void op_reader_close_nogil(op_reader *reader);
 
 /* Copy `count` ranges one after the other to `view + offset`. Returns how many bytes were copied, all of

@@ -97,6 +97,14 @@ init_lock(op_sampler *s)
     return error == 0;
 }
 
+static void
+destroy_lock(op_sampler *s)
+{
+    (void)pthread_cond_destroy(&s->wake);
+    (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&s->life);
+}
+
 bool
 op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
 {
@@ -143,8 +151,7 @@ op_sampler_close_nogil(op_sampler *s)
     }
     (void)pthread_mutex_unlock(&registry);
     op_reader_close_nogil(&s->walker.reader);
-    (void)pthread_cond_destroy(&s->wake);
-    (void)pthread_mutex_destroy(&s->lock);
+    destroy_lock(s);
     (void)munmap(s->memory, s->memory_bytes);
     s->memory = NULL;
 }
@@ -170,6 +177,7 @@ op_sampler_start_nogil(op_sampler *s)
         }
         error = op_loop_create_thread_nogil(s);
         s->is_running = error == 0;
+        s->is_begun = s->is_begun && s->is_running;
     }
     (void)pthread_mutex_unlock(&s->lock);
     (void)pthread_mutex_unlock(&s->life);
@@ -298,11 +306,16 @@ op_sampler_give_back_nogil(op_sampler *s, op_window *window)
 }
 
 void
-op_sampler_counters_nogil(op_sampler *s, op_counters *counters, uint64_t *stretched_ns)
+op_sampler_counters_nogil(op_sampler *s, op_counters *counters, uint64_t *stretched_ns, op_backend *backend)
 {
+    const op_reader *const reader = &s->walker.reader;
     (void)pthread_mutex_lock(&s->lock);
     op_pass_note_cost_tick(s);
+    op_reader_check_tick(&s->walker.reader);
+    s->counters.short_reads = reader->short_reads;
+    s->counters.descriptors_lost = reader->descriptors_lost;
     *counters = s->counters;
+    *backend = reader->backend;
     *stretched_ns = s->stretched_ns;
     (void)pthread_mutex_unlock(&s->lock);
 }

@@ -49,7 +49,8 @@ typedef struct {
 } op_record;
 
 typedef struct {
-    uint64_t passes, samples, unmoved, retries, torn, truncated, unknown, threads_refused, sampler_cpu_ns;
+    uint64_t passes, samples, unmoved, retries, torn, truncated, unknown, threads_refused, sampler_cpu_ns,
+        short_reads, descriptors_lost; /* the reader's */
 } op_counters;
 
 typedef struct op_sampler {
@@ -135,7 +136,9 @@ void op_sampler_leave_out_nogil(op_sampler *sampler, uint32_t native_id);
 op_window *op_sampler_take_window_nogil(op_sampler *sampler);
 void op_sampler_give_back_nogil(op_sampler *sampler, op_window *window);
 
-void op_sampler_counters_nogil(op_sampler *sampler, op_counters *counters, uint64_t *stretched_ns);
+/* `backend` is how memory is read now. */
+void op_sampler_counters_nogil(op_sampler *sampler, op_counters *counters, uint64_t *stretched_ns,
+                               op_backend *backend);
 
 /* Begin anew in a forked child, where the atfork handler has emptied everything. False, with errno. */
 bool op_sampler_reopen_nogil(op_sampler *sampler);

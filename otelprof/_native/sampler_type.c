@@ -127,6 +127,7 @@ open_sampler(sampler_object *self, long long period_ns, double cpu_budget, uint3
         PyMem_RawFree(s);
         return false;
     }
+    op_reader_check_tick(&s->walker.reader); /* others ran meanwhile */
     self->sampler = s;
     return true;
 }
@@ -285,10 +286,11 @@ sampler_health(PyObject *self, PyObject *Py_UNUSED(none))
     const op_sampler *s = of(self);
     op_counters c;
     uint64_t stretched_ns;
+    op_backend backend;
     Py_BEGIN_ALLOW_THREADS
-    op_sampler_counters_nogil(of(self), &c, &stretched_ns);
+    op_sampler_counters_nogil(of(self), &c, &stretched_ns, &backend);
     Py_END_ALLOW_THREADS
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:s}",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:s}",
                          "passes", (unsigned long long)c.passes,
                          "samples", (unsigned long long)c.samples,
                          "unmoved", (unsigned long long)c.unmoved,
@@ -297,11 +299,12 @@ sampler_health(PyObject *self, PyObject *Py_UNUSED(none))
                          "truncated", (unsigned long long)c.truncated,
                          "span_unknown", (unsigned long long)c.unknown,
                          "threads_refused", (unsigned long long)c.threads_refused,
-                         "short_reads", (unsigned long long)s->walker.reader.short_reads,
+                         "short_reads", (unsigned long long)c.short_reads,
+                         "descriptors_lost", (unsigned long long)c.descriptors_lost,
                          "sampler_cpu_ns", (unsigned long long)c.sampler_cpu_ns,
                          "period_ns", (unsigned long long)stretched_ns,
                          "sampler_mapped_bytes", (Py_ssize_t)op_sampler_mapped_bytes(s),
-                         "backend", op_backend_names[s->walker.reader.backend]);
+                         "backend", op_backend_names[backend]);
 }
 
 static PyObject *

@@ -52,6 +52,7 @@ class CoreCollector:
         self._cpu_remainder_ns = 0
         self._is_running = False
         self._failures = 0
+        self._has_said_lost = False
 
     def _new_sampler(self) -> "_core.Sampler":
         from otelprof import _core  # noqa: PLC0415 - only where there is one
@@ -126,7 +127,7 @@ class CoreCollector:
         return profiles
 
     def tick(self) -> None:
-        """Learn the names of threads, which may have ended at the drain, and whether labels are still made."""
+        """Learn the names of threads, which may have ended at the drain, and what has got worse since."""
         self._names.note()
         self._leave_out_own()
         if self._is_running and self._has_labels and self._labels.variable() is not self._var:
@@ -134,6 +135,7 @@ class CoreCollector:
             _log.warning(
                 "spans are not seen any more: another tool has replaced the runtime context"
             )
+        self._say_lost()
 
     def health(self) -> Mapping[str, int]:
         """The core's counters and memory, and how often it could not do what it was asked for. About 0.1 ms."""
@@ -164,6 +166,18 @@ class CoreCollector:
     def _leave_out_own(self) -> None:
         for native_id in own_native_ids():
             self._sampler.leave_out(native_id)
+
+    def _say_lost(self) -> None:
+        """Say once that the program has closed the core's descriptor, and what comes of it."""
+        if self._has_said_lost:
+            return
+        health = self._sampler.health()
+        if health.get("descriptors_lost"):
+            self._has_said_lost = True
+            _log.warning(
+                "otelprof: the program has closed a descriptor of the C core's; memory is now read by: %s",
+                health["backend"],
+            )
 
     def _fail(self, error: Exception) -> None:
         """Count it, and say it once."""

@@ -22,12 +22,11 @@ from tests.native import drained, windows
 from tests.native.alone import run_alone, run_program
 from tests.native.drained import burn, sampling_threads, wait_for_passes
 from tests.native.installed import IS_SANITIZED, core
+from tests.native.sandbox import MEMFD_CREATE, PREAD64, PROCESS_VM_READV, forbid
 
 PERIOD_NS = 1_000_000
-# Linux, arch/x86/entry/syscalls/syscall_64.tbl
-MEMFD_CREATE, PROCESS_VM_READV, PREAD64, RT_SIGACTION = 319, 310, 17, 13
+RT_SIGACTION = 13  # Linux, arch/x86/entry/syscalls/syscall_64.tbl
 KERNEL_SIGACTION_BYTES = 32
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 NOBODY = 65534
 PERIOD = {"period_ns": PERIOD_NS}
 
@@ -110,7 +109,7 @@ def test_where_everything_is_forbidden_the_constructor_says_so_and_the_program_g
 
 
 def sample_in_a_sandbox(forbidden: list[int]) -> dict[str, object]:
-    _forbid(forbidden)
+    forbid(forbidden)
     try:
         sampler = core.Sampler(period_ns=PERIOD_NS, cpu_budget=1.0)
     except OSError as error:
@@ -131,39 +130,6 @@ def _be_sampled(sampler: core.Sampler) -> None:
     for _ in range(5):
         burn(5)
         wait_for_passes(sampler, 2)
-
-
-class _Instruction(ctypes.Structure):
-    """`struct sock_filter`, linux/filter.h."""
-
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("if_true", ctypes.c_uint8),
-        ("if_false", ctypes.c_uint8),
-        ("k", ctypes.c_uint32),
-    )
-
-
-class _Program(ctypes.Structure):
-    """`struct sock_fprog`."""
-
-    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.c_void_p))
-
-
-def _forbid(syscalls: list[int]) -> None:
-    """Make these system calls fail with EPERM, for good."""
-    load, jump_if_equal, answer = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
-    allow, refuse = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | EPERM
-    program = [_Instruction(load, 0, 0, 0)]  # seccomp_data.nr
-    for number in syscalls:
-        program += [_Instruction(jump_if_equal, 0, 1, number), _Instruction(answer, 0, 0, refuse)]
-    program.append(_Instruction(answer, 0, 0, allow))
-    instructions = (_Instruction * len(program))(*program)
-    libc = ctypes.CDLL(None, use_errno=True)
-    described = _Program(len(program), ctypes.cast(instructions, ctypes.c_void_p))
-    assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    done = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(described), 0, 0)
-    assert done == 0, os.strerror(ctypes.get_errno())
 
 
 def test_without_descriptors_it_reads_in_a_way_that_needs_none() -> None:
