@@ -173,6 +173,17 @@ class Lane:
         self.counters[f"{what}_profiles"] += len(batch.profiles)
 
 
+class _Event(threading.Event):
+    """One that a signal's handler may set, clear and wait for in the middle of the same.
+
+    `threading.Event` holds a Lock meanwhile, for which its own thread would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cond = threading.Condition(threading.RLock())
+
+
 class Pipeline:
     """The worker that moves profiles from collectors to exporters.
 
@@ -206,8 +217,7 @@ class Pipeline:
         self._reset()
 
     def _reset(self) -> None:
-        self._wake = threading.Event()
-        self._flushed = threading.Event()
+        self._wake, self._flushed, self._ended = _Event(), _Event(), _Event()
         self._flush_deadline_ns: int | None = None
         self._flush_was_complete = False
         self._is_stopping = False
@@ -219,7 +229,9 @@ class Pipeline:
         """Start the worker, if it does not run."""
         if self._thread is None:
             self._is_stopping = False
-            thread = OwnThread("worker", self._run)
+            # One of its own: a worker that was given up may end later.
+            ended = self._ended = _Event()
+            thread = OwnThread("worker", lambda: self._run(ended))
             thread.start()  # before it counts as ours: it may be refused
             self._thread = thread
 
@@ -228,20 +240,27 @@ class Pipeline:
         if self._thread is None:
             return True
         self._flushed.clear()
-        self._flush_deadline_ns = self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
-        self._wake.set()
+        self._ask(timeout_s)
         return self._flushed.wait(timeout_s) and self._flush_was_complete
 
     def shutdown(self, timeout_s: float) -> bool:
-        """Flush and end the worker within `timeout_s` seconds. What could not be sent is said in one line."""
+        """Flush and end the worker within `timeout_s` seconds. What could not be sent is said in one line.
+
+        Also in the middle of a flush of this thread's, and again after a signal's handler that raised here.
+        """
         if self._thread is None:
             return True
         self._is_stopping = True
-        done = self.flush(timeout_s)
+        self._ask(timeout_s)
+        is_over = self._ended.wait(timeout_s)
         self._thread = None
-        if not self._flushed.is_set():
+        if not is_over:
             _log.warning("otelprof: the last profiles were not delivered within %g s", timeout_s)
-        return done
+        return is_over and self._flush_was_complete
+
+    def _ask(self, timeout_s: float) -> None:
+        self._flush_deadline_ns = self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
+        self._wake.set()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, with nothing of the parent's."""
@@ -256,7 +275,7 @@ class Pipeline:
             counted.update({f"{lane.name}.{what}": n for what, n in lane.counters.items()})
         return counted
 
-    def _run(self) -> None:
+    def _run(self, ended: threading.Event) -> None:
         # Whatever exporters call is not the application's: it must not appear in its traces.
         with suppress_instrumentation():
             next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
@@ -275,8 +294,11 @@ class Pipeline:
                         lane.prepare()
                 if deadline_ns is not None:
                     next_flush_ns = now_ns + self._flush_ns
-                    self._flush_now(deadline_ns)
-                    if self._is_stopping:
+                    # Asked before: what is asked for in the middle of a flush comes after it.
+                    is_last = self._is_stopping
+                    self._flush_now(deadline_ns, is_last=is_last)
+                    if is_last:
+                        ended.set()
                         return
                     continue
                 if now_ns >= next_flush_ns:
@@ -286,7 +308,7 @@ class Pipeline:
                     timeout_ns = round(EXPORT_TIMEOUT_S * NS_PER_S)
                     lane.deliver(self._clock.monotonic_ns() + timeout_ns, at_once=False)
 
-    def _flush_now(self, deadline_ns: int) -> None:
+    def _flush_now(self, deadline_ns: int, *, is_last: bool) -> None:
         """Collect and deliver by `deadline_ns`, of which each exporter gets its share."""
         before = sum(lane.given_up() for lane in self._lanes)
         self._collect()
@@ -295,7 +317,7 @@ class Pipeline:
             share_ns = max(0, deadline_ns - now_ns) // (len(self._lanes) - number)
             lane.deliver(now_ns + share_ns, at_once=True)
         is_complete = all(lane.is_idle() for lane in self._lanes)
-        if self._is_stopping:
+        if is_last:
             for lane in self._lanes:
                 lane.abandon()
                 lane.close()

@@ -43,10 +43,10 @@ class Profiler:
         given = from_environment() if config is None else config
         # Paths mean where the program began, wherever it goes.
         self.config = given.with_arguments(settings).with_absolute_paths()
-        self._lock = threading.Lock()
-        # A signal's handler may set the rate while it is being set.
+        # A signal's handler may come in the middle of what the main thread does here, and ask for the same.
+        self._lock = threading.RLock()
         self._rate_lock = threading.RLock()
-        self._is_running = False
+        self._is_wanted = self._is_running = self._is_changing = False
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
         from_caller = settings.keys() if config is None else {f.name for f in fields(Config)}
@@ -63,41 +63,63 @@ class Profiler:
     def start(self) -> None:
         """Begin to profile. Idempotent; does nothing where otelprof is switched off."""
         with self._lock:
-            if self._is_running or not self.config.enabled:
-                return
-            self._is_running = True
-            claim_output()
-            if self._recorder is not None:
-                self._recorder.open()
-            self._watch_provider()
-            try:
-                for collector in self._collectors:
-                    collector.start()
-                self._pipeline.start()
-            except RuntimeError as error:  # the system, or Python at its end, refuses a thread
-                _log.warning("otelprof: this process is not profiled: %s", error)
-                self._stop_parts(0.0)
-                return
-            _running.add(self)
-            atexit.register(self.stop)
+            self._is_wanted = self.config.enabled
+            self._change(EXIT_TIMEOUT_S)
 
     def stop(self, timeout_s: float = EXIT_TIMEOUT_S) -> bool:
-        """Stop and deliver the rest, within `timeout_s` seconds. True if everything was delivered."""
+        """Stop and deliver the rest, within `timeout_s` seconds. True if everything was delivered.
+
+        A signal's handler that comes in the middle of `start` or `stop` of its own thread gets False at once:
+        they stop, and deliver, when it has returned; if it raises, the end of the process does.
+        """
         with self._lock:
-            if not self._is_running:
-                return True
-            done = self._stop_parts(timeout_s)
-            _running.discard(self)
-            atexit.unregister(self.stop)
-            return done
+            self._is_wanted = False
+            return self._change(timeout_s)
+
+    def _change(self, timeout_s: float) -> bool:
+        """Start or stop, as was asked for last. True if everything was delivered.
+
+        Until the last step is done nothing is: a handler that raises leaves what can be done again.
+        """
+        done = True
+        while self._is_running != self._is_wanted and not self._is_changing:
+            try:
+                self._is_changing = True
+                if self._is_wanted:
+                    self._start_parts()
+                else:
+                    done = self._stop_parts(timeout_s)
+            finally:
+                self._is_changing = False
+        return done and not self._is_changing
+
+    def _start_parts(self) -> None:
+        self._is_running = True
+        claim_output()
+        if self._recorder is not None:
+            self._recorder.open()
+        self._watch_provider()
+        try:
+            for collector in self._collectors:
+                collector.start()
+            self._pipeline.start()
+        except RuntimeError as error:  # the system, or Python at its end, refuses a thread
+            _log.warning("otelprof: this process is not profiled: %s", error)
+            self._is_wanted = False
+            self._stop_parts(0.0)
+            return
+        _running.add(self)
+        atexit.register(self.stop)
 
     def _stop_parts(self, timeout_s: float) -> bool:
-        self._is_running = False
         for collector in self._collectors:
             collector.stop()
         done = self._pipeline.shutdown(timeout_s)
         if self._recorder is not None:
             self._recorder.close()
+        _running.discard(self)
+        atexit.unregister(self.stop)
+        self._is_running = False
         return done
 
     def pause(self) -> None:
@@ -138,8 +160,10 @@ class Profiler:
 
     def after_fork(self) -> None:
         """Start afresh in a forked child: called by the at-fork hook, in the child's only thread."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rate_lock = threading.RLock()
+        # The fork may have come in the middle of a stop, which is the parent's.
+        self._is_wanted, self._is_running, self._is_changing = True, True, False
         self._log.after_fork()
         for collector in self._collectors:
             collector.after_fork()
@@ -226,7 +250,8 @@ _running: weakref.WeakSet[Profiler] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    _default.lock = threading.Lock()
+    _default.lock = threading.RLock()
+    _default.is_stopping = False
     for profiler in list(_running):
         try:
             profiler.after_fork()
@@ -255,8 +280,9 @@ class _Default:
     """The profiler of `start` and `stop`, one for a process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # for a signal's handler, too
         self.profiler: Profiler | None = None
+        self.is_stopping = False
 
 
 _default = _Default()
@@ -272,23 +298,31 @@ def start(config: Config | None = None, **settings: object) -> Profiler:
         ConfigError: a setting does not exist or its value cannot be used.
     """
     with _default.lock:
-        if _default.profiler is None:
-            _default.profiler = Profiler(config, **settings)
+        profiler = _default.profiler
+        if profiler is None:
+            profiler = _default.profiler = Profiler(config, **settings)
         elif settings or config is not None:
             names = ", ".join(settings) or "the configuration given"
             _log.warning("otelprof runs already: %s not used", names)
-        _default.profiler.start()
-        return _default.profiler
+        profiler.start()
+        return profiler
 
 
 def stop(timeout_s: float = EXIT_TIMEOUT_S) -> bool:
     """Stop what `start` has started and deliver the rest, within `timeout_s` seconds.
 
-    Idempotent. True if everything was delivered.
+    Idempotent. True if everything was delivered; False at once, as `Profiler.stop`, from a signal's handler in
+    the middle of it.
     """
     with _default.lock:
         profiler, _default.profiler = _default.profiler, None
-        return True if profiler is None else profiler.stop(timeout_s)
+        if profiler is None:
+            return not _default.is_stopping
+        try:
+            _default.is_stopping = True
+            return profiler.stop(timeout_s)
+        finally:
+            _default.is_stopping = False
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -296,7 +296,6 @@ op_codes_resolve_tick(op_codes *codes, op_reader *reader, uintptr_t address, uin
     if (row == NULL || row->code == 0) {
         const copy_result result = copy_code(codes, reader, address, &row);
         if (result == FULL) {
-            codes->full += 1;
             *code = OP_CODE_NO_ROOM;
             *offset = 0;
             return OP_RESOLVED;

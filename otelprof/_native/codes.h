@@ -62,7 +62,6 @@ typedef struct {
     uint32_t code_count, row_count, text_count;
     size_t arena_used;
     uint64_t deaths_seen;
-    uint64_t full; /* code objects that found no room */
 } op_codes;
 
 size_t op_codes_memory_bytes(void);

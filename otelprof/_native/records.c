@@ -20,6 +20,7 @@ op_record_add_tick(op_sampler *s, op_record *r, uint32_t stack, uint32_t label, 
         r->is_still = false; /* its stack and label were rows of another window */
         r->thread = op_window_thread_tick(window, r->ident, r->native_id);
     }
+    s->counters.unknown += label == OP_NO_ROOM_LABEL ? samples : 0; /* what was not proved is counted before */
     return op_window_add_tick(window, &(op_group){
                                           .stack = stack,
                                    .label = label,

@@ -23,7 +23,7 @@ void op_record_begin_tick(op_sampler *sampler, op_record *record, uint32_t nativ
 /* Forget a thread that has ended. The last record takes its place. */
 void op_record_drop_tick(op_sampler *sampler, op_record *record, uint64_t now_ns);
 
-/* Add samples of a thread to the active window; returns the row of their group. */
+/* Add samples of a thread to the active window; returns the row of their group, as op_window_add_tick does. */
 uint32_t op_record_add_tick(op_sampler *sampler, op_record *record, uint32_t stack, uint32_t label,
                             uint32_t flags, uint64_t samples, uint64_t wall_ns, uint64_t cpu_ns,
                             uint64_t now_ns);

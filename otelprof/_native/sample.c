@@ -90,7 +90,6 @@ resolve(op_sampler *s, uint32_t first, uint32_t count, bool is_truncated)
         return (resolved){0, false};
     }
     if (is_full) {
-        op_active_window_tick(s)->losses[OP_LOSS_OVERFLOW] += 1;
         return (resolved){op_window_synthetic_tick(op_active_window_tick(s), OP_CODE_OVERFLOW), true};
     }
     return (resolved){op_window_stack_tick(op_active_window_tick(s), s->places, n), true};

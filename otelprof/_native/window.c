@@ -60,6 +60,7 @@ op_window_clear_tick(op_window *window, op_codes *codes, uint64_t start_ns)
     window->stack_data_count = 0;
     window->label_count = OP_LABELS_RESERVED;
     window->thread_count = 0;
+    window->no_room_thread = 0;
     window->group_count = 0;
     memset(window->losses, 0, sizeof window->losses);
     op_index_clear(&window->place_index);
@@ -165,8 +166,7 @@ op_window_stack_tick(op_window *window, const uint32_t *places, uint32_t count)
     const bool is_synthetic = count == 1 && window->places[places[0]].code < OP_CODES_SYNTHETIC;
     const uint32_t kept = is_synthetic ? 0 : OP_CODES_SYNTHETIC;
     if (window->stack_count >= OP_STACKS_MOST - kept
-        || count > OP_STACK_DATA_MOST - kept - window->stack_data_count) {
-        window->losses[OP_LOSS_OVERFLOW] += 1;
+        || window->stack_data_count + count > OP_STACK_DATA_MOST - kept) { /* some of those may be taken */
         return op_window_synthetic_tick(window, OP_CODE_OVERFLOW);
     }
     window->stacks[window->stack_count] = (op_stack_row){hash, window->stack_data_count, count};
@@ -190,8 +190,7 @@ op_window_label_tick(op_window *window, const op_label *label)
         at = op_index_next(&window->label_index, at);
     }
     if (window->label_count == OP_LABELS_MOST) {
-        window->losses[OP_LOSS_OVERFLOW] += 1;
-        return OP_UNKNOWN_LABEL;
+        return OP_NO_ROOM_LABEL;
     }
     window->labels[window->label_count] = *label;
     window->label_count += 1;
@@ -199,15 +198,43 @@ op_window_label_tick(op_window *window, const op_label *label)
     return window->label_count - 1;
 }
 
+static uint32_t
+no_room_thread(op_window *window)
+{
+    if (window->no_room_thread == 0) {
+        window->threads[window->thread_count] = (op_thread_row){0, 0, 0};
+        window->thread_count += 1;
+        window->no_room_thread = window->thread_count;
+    }
+    return window->no_room_thread - 1;
+}
+
 uint32_t
 op_window_thread_tick(op_window *window, uint64_t ident, uint32_t native_id)
 {
-    if (window->thread_count == OP_THREADS_MOST) {
-        return OP_THREADS_MOST - 1;
+    /* One is kept for what finds no room. */
+    if (window->thread_count >= OP_THREADS_MOST - (window->no_room_thread == 0 ? 1 : 0)) {
+        return no_room_thread(window);
     }
     window->threads[window->thread_count] = (op_thread_row){ident, native_id, 0};
     window->thread_count += 1;
     return window->thread_count - 1;
+}
+
+/* Whether there was no room for the stack, or for a function of it. Both have one place in a window. */
+static bool
+lacks_frames(const op_window *window, uint32_t row)
+{
+    const uint32_t overflow = window->last_places[OP_CODE_OVERFLOW];
+    const uint32_t no_room = window->last_places[OP_CODE_NO_ROOM];
+    const op_stack_row *stack = &window->stacks[row];
+    for (uint32_t i = 0; i < stack->count && (overflow | no_room) != 0; i++) {
+        const uint32_t place = window->stack_data[stack->begin + i] + 1;
+        if (place == overflow || place == no_room) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static uint32_t
@@ -230,22 +257,26 @@ uint32_t
 op_window_add_tick(op_window *window, const op_group *what)
 {
     op_group key = *what;
+    bool is_whole = what->label != OP_NO_ROOM_LABEL && what->thread + 1 != window->no_room_thread
+                    && !lacks_frames(window, what->stack);
+    if (what->label == OP_NO_ROOM_LABEL) {
+        key.label = OP_UNKNOWN_LABEL;
+    }
     op_index_make_room(&window->group_index, window->groups, 0, window->group_count, hash_of_group);
     uint32_t at = find_group(window, &key);
     uint32_t row = window->group_index.slots[at];
-    if (what->label == OP_UNKNOWN_LABEL) {
-        window->losses[OP_LOSS_UNKNOWN] += what->samples;
-    }
     if (row == 0 && window->group_count >= OP_GROUPS_MOST - 1) {
         /* The last group takes what finds no room, whoever it was. */
-        window->losses[OP_LOSS_OVERFLOW] += what->samples;
+        is_whole = false;
         key.stack = op_window_synthetic_tick(window, OP_CODE_OVERFLOW);
-        key.label = OP_NO_LABEL;
-        key.thread = 0;
+        key.label = OP_UNKNOWN_LABEL;
+        key.thread = no_room_thread(window);
         key.flags = 0;
         at = find_group(window, &key);
         row = window->group_index.slots[at];
     }
+    window->losses[OP_LOSS_OVERFLOW] += is_whole ? 0 : what->samples;
+    window->losses[OP_LOSS_UNKNOWN] += key.label == OP_UNKNOWN_LABEL ? what->samples : 0;
     if (row == 0) {
         if (window->group_count == OP_GROUPS_MOST) {
             return UINT32_MAX; /* cannot be: the last group exists since it was the last */
@@ -261,7 +292,7 @@ op_window_add_tick(op_window *window, const op_group *what)
     group->wall_ns += what->wall_ns;
     group->cpu_ns += what->cpu_ns;
     group->last_ns = what->last_ns;
-    return row - 1;
+    return is_whole ? row - 1 : UINT32_MAX;
 }
 
 void

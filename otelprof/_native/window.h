@@ -1,7 +1,8 @@
 /* window.h -- what was sampled between two drains: stacks interned, samples added up as they are taken.
  *
  * No memory is taken for a sample: a sample is a few additions to the group of its (stack, label, thread,
- * flags). All tables are bounded; what finds no room is counted and its time kept, under a stack that says so.
+ * flags). All tables are bounded; what finds no room is counted and its time kept, with what is known of it: under
+ * a stack that says so, a span that is unknown, a thread that is unknown, never another's.
  *
  *   _tick      in the sampler's loop; no malloc, no locks, no Python
  */
@@ -24,6 +25,7 @@
 #define OP_THREADS_MOST 8192u
 
 enum { OP_NO_LABEL, OP_UNKNOWN_LABEL, OP_LABELS_RESERVED };
+#define OP_NO_ROOM_LABEL UINT32_MAX /* no row: of a sample's label that found none; it becomes an unknown one */
 
 #define OP_FLAG_HELD_GIL 1u
 #define OP_FLAG_ON_CPU 2u
@@ -32,7 +34,7 @@ enum { OP_NO_LABEL, OP_UNKNOWN_LABEL, OP_LABELS_RESERVED };
 enum {
     OP_LOSS_TORN,      /* the stack could not be read: the sample has none */
     OP_LOSS_TRUNCATED, /* leaf-ward frames could not be proved */
-    OP_LOSS_OVERFLOW,  /* a table was full */
+    OP_LOSS_OVERFLOW,  /* a table was full: part of the stack, the label or the thread is missing */
     OP_LOSS_UNKNOWN,   /* the label could not be proved */
     OP_LOSSES
 };
@@ -72,6 +74,7 @@ typedef struct {
     op_group *groups;
     op_index place_index, stack_index, label_index, group_index;
     uint32_t place_count, stack_count, stack_data_count, label_count, thread_count, group_count;
+    uint32_t no_room_thread; /* 1 + the row of the thread of what finds no room; 0: not needed so far */
     uint64_t losses[OP_LOSSES];
 } op_window;
 
@@ -92,13 +95,14 @@ uint32_t op_window_stack_tick(op_window *window, const uint32_t *places, uint32_
 /* The row of the stack of one synthetic frame. */
 uint32_t op_window_synthetic_tick(op_window *window, uint32_t code);
 
-/* The row of a label; OP_UNKNOWN_LABEL if there is no room. */
+/* The row of a label; OP_NO_ROOM_LABEL if there is no room. */
 uint32_t op_window_label_tick(op_window *window, const op_label *label);
 
-/* A new row for a thread; the last one, which then stands for many, if there is no room. */
+/* A new row for a thread; that of a thread without ids, which stands for many, if there is no room. */
 uint32_t op_window_thread_tick(op_window *window, uint64_t ident, uint32_t native_id);
 
-/* Add `samples` samples of a group, and their time; returns its row, to which more may be added. */
+/* Add `samples` samples of a group, and their time; returns its row, to which more may be added. UINT32_MAX if
+ * something of them found no room: that is counted here, once a sample, so the next one must come here, too. */
 uint32_t op_window_add_tick(op_window *window, const op_group *what);
 
 /* Add one more sample to a group by its row. */

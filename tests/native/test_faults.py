@@ -307,7 +307,8 @@ def _monitoring_lines() -> Iterator[None]:
 @pytest.mark.parametrize("tool", [_tracing_memory, _tracing_lines, _monitoring_lines])
 def test_other_tools_run_along(tool: Any) -> None:
     with drained.sampling(PERIOD_NS) as run, tool():
-        _be_sampled(run.sampler)
+        for _ in range(10):  # some 400 samples
+            _be_sampled(run.sampler)
     mine = run.of(threading.get_native_id())
     seen = windows.total(windows.named(mine, "_be_sampled"))
     assert seen >= 0.8 * windows.total(mine), {row.names[:4]: row.samples for row in mine}
