@@ -8,7 +8,8 @@ Context object is thread T in right now?
 - Else, the innermost Context in which something was attached on T and which is still entered. `attach`
   passes through `RecordingContext`, which remembers (weakly) the Context that it happened in.
 - Else, if T runs a job of a thread pool, the Context that the job was submitted with.
-- Else T's base context, if something was ever attached in it.
+- Else T's base context: the one that `threading` runs T in (3.14 on), or else the one that T was in outside
+  of every `Context.run`, if something was ever attached there.
 
 What cannot be proved is `UNKNOWN`, never a guess. What this cannot see: code under a `Context.run` of another
 kind outside a task, in which nothing is attached (docs/limits.md).
@@ -38,10 +39,12 @@ from otelprof.cpython import (
     Task,
     context_of_job,
     context_of_task,
+    context_of_thread,
     context_of_token,
     contexts_are_readable,
     frame_of_task,
     is_entered,
+    is_in_context_of_thread,
     is_on_stack,
     loop_in,
 )
@@ -68,7 +71,7 @@ SpanIds = tuple[int, int, int]
 class _Seen:
     """A Context in which something was attached on a thread."""
 
-    __slots__ = ("attached", "context", "in_loop", "is_base", "task")
+    __slots__ = ("attached", "context", "in_loop", "task")
 
     def __init__(
         self,
@@ -77,7 +80,6 @@ class _Seen:
         task: Task | None,
     ) -> None:
         self.context = weakref.ref(context)
-        self.is_base = not is_entered(context)
         self.in_loop = loop is not None
         self.task = None if task is None else weakref.ref(task)
         self.attached = 1  # what was attached here by its thread and not yet detached
@@ -187,11 +189,14 @@ class SpanReader:
         if record.base is not None and record.base.context() is context:
             return
         seen = _Seen(context, loop, task)
-        if not seen.is_base:
-            record.enter(seen)
-            return
-        if _in_greenlet() or (record.base is not None and record.base.context() is not None):
-            record.has_greenlets = True
+        of_thread = context_of_thread(ident)
+        if context is not of_thread:
+            if is_entered(context):
+                record.enter(seen)
+                return
+            if of_thread is not None or (record.base and record.base.context() is not None):
+                record.has_greenlets = True  # two base contexts
+        record.has_greenlets |= _in_greenlet()
         record.base = seen
 
     def note_detach(self, token: Token) -> None:
@@ -226,11 +231,13 @@ class SpanReader:
                 return UNKNOWN
             if task is not None:
                 return self._span_of_task(record, task)
-        return self._span_of_thread(record or _ThreadRecord(), top, place)
+        return self._span_of_thread(ident, record or _ThreadRecord(), top, place)
 
     def _span_of_thread(
-        self, record: _ThreadRecord, top: FrameType, place: Place
+        self, ident: int, record: _ThreadRecord, top: FrameType, place: Place
     ) -> Span | Unknown | None:
+        if record.has_greenlets or "gevent" in sys.modules:
+            return UNKNOWN
         is_shared = False
         for seen in reversed(record.entered):
             context = seen.entered()
@@ -247,10 +254,20 @@ class SpanReader:
         if (
             is_shared
             or place == "callback"
-            or record.has_greenlets
-            or "gevent" in sys.modules
             or (place == "thread" and _may_run_callback(record, top))
         ):
+            return UNKNOWN
+        return self._span_of_base(ident, record, top)
+
+    def _span_of_base(
+        self, ident: int, record: _ThreadRecord, top: FrameType
+    ) -> Span | Unknown | None:
+        of_thread = context_of_thread(ident)
+        is_inside = is_in_context_of_thread(top)
+        if of_thread is not None and is_inside and is_entered(of_thread):
+            return self._span_in(of_thread)
+        if of_thread is not None or is_inside:
+            # A greenlet; or the thread is only beginning or ending; or its Context was replaced since.
             return UNKNOWN
         base = None if record.base is None else record.base.context()
         return None if base is None else self._span_in(base)

@@ -6,9 +6,11 @@
 
 import asyncio
 import contextvars
+import dis
 import functools
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Literal
@@ -82,6 +84,50 @@ def context_of_task(task: Task) -> contextvars.Context | None:
     return contexts[0]
 
 
+_THREADS: Mapping[int, threading.Thread] = getattr(threading, "_active", {})
+_BOOTSTRAP: CodeType | None = getattr(
+    getattr(threading.Thread, "_bootstrap_inner", None), "__code__", None
+)
+
+
+def _line_that_names(name: str, code: CodeType | None) -> int | None:
+    for instruction in () if code is None else dis.get_instructions(code):
+        if instruction.argval == name and instruction.positions is not None:
+            return instruction.positions.lineno
+    return None
+
+
+# Where `Thread._bootstrap_inner` enters the thread's Context; None before 3.14, which does not, and where another
+# tool put its own in that place.
+_CONTEXT_LINE = _line_that_names("_context", _BOOTSTRAP)
+
+
+def context_of_thread(ident: int) -> contextvars.Context | None:
+    """The Context in which `threading` runs the whole of a thread; None if it runs this one in none.
+
+    From 3.14 on (gh-128555) every `Thread` has one: an empty one, a copy of its starter's, or what it was
+    given as `context`. The first thread and those that C started have none.
+    """
+    if sys.version_info < (3, 14):
+        return None  # a subclass may have something of its own under that name
+    thread = _THREADS.get(ident)
+    # Not by getattr: a subclass may have a property of that name.
+    context = None if thread is None else vars(thread).get("_context")
+    return context if type(context) is contextvars.Context else None
+
+
+def is_in_context_of_thread(top: FrameType | None) -> bool:
+    """Whether `top`'s callers show that `threading` runs this code in the thread's Context.
+
+    A greenlet's frames end where it began, so that they do not show it, and its Context is another one.
+    """
+    while _CONTEXT_LINE is not None and top is not None:
+        if top.f_code is _BOOTSTRAP:
+            return top.f_lineno == _CONTEXT_LINE
+        top = top.f_back
+    return False
+
+
 def frame_of_task(task: Task) -> FrameType | None:
     """The frame of the coroutine that `task` drives; None if that is not a Python one."""
     coroutine = task.get_coro()
@@ -117,7 +163,10 @@ def _is_job(code: CodeType) -> bool:
 
 
 def _context_of_work_item(names: Mapping[str, Any]) -> contextvars.Context | None:
-    function = getattr(names.get("self"), "fn", None)
+    item = names.get("self")
+    function = getattr(item, "fn", None)
+    if function is None:  # 3.14 on (gh-124694): function, arguments, keyword arguments
+        function = next(iter(getattr(item, "task", ())), None)
     while isinstance(function, functools.partial):
         function = function.func
     context = getattr(function, "__self__", None)

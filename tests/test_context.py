@@ -51,6 +51,11 @@ def reader() -> Iterator[SpanReader]:
     reader.uninstall()
 
 
+threads_have_contexts = pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="each thread runs in a Context from 3.14 on"
+)
+
+
 def label_of(reader: SpanReader, thread: threading.Thread) -> Label:
     """The span id that a sample of `thread` would carry now."""
     ident = thread.ident
@@ -163,6 +168,64 @@ def test_a_span_started_before_the_profiler_is_seen_once_something_is_attached(
         assert label_inside(after, body) == span_id(before)
     finally:
         after.uninstall()
+
+
+def test_threads_one_after_the_other_do_not_pass_for_greenlets(reader: SpanReader) -> None:
+    def body(stop: Stop) -> None:
+        with TRACER.start_as_current_span("s"):
+            pass
+        stop()
+
+    ended: list[threading.Thread] = []  # with their contexts, while others have their idents
+    for _ in range(3):
+        with stopped(body) as thread:
+            assert label_of(reader, thread) is None
+            ended.append(thread)
+
+
+@threads_have_contexts
+def test_a_thread_has_the_span_of_the_context_that_it_was_given(reader: SpanReader) -> None:
+    span, stop = TRACER.start_span("s"), Stop()
+    with trace.use_span(span):
+        settings: dict[str, Any] = {"context": contextvars.copy_context()}
+    thread = threading.Thread(target=stop, **settings)
+    thread.start()
+    try:
+        assert stop.reached.wait(TIMEOUT_S)
+        assert label_of(reader, thread) == span_id(span)
+    finally:
+        stop.go.set()
+        thread.join(TIMEOUT_S)
+
+
+@threads_have_contexts
+def test_a_thread_that_left_its_context_is_unknown(
+    reader: SpanReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops: list[Stop] = []
+
+    def body(stop: Stop) -> None:
+        stops.append(stop)
+        otel_context.attach(trace.set_span_in_context(TRACER.start_span("leaked")))
+        raise ValueError
+
+    def stop_again(_: object) -> None:
+        stops[0]()
+
+    monkeypatch.setattr(threading, "excepthook", stop_again)
+    assert label_inside(reader, body) is UNKNOWN
+
+
+@threads_have_contexts
+@pytest.mark.parametrize("other", [None, "something else", contextvars.Context()])
+def test_a_thread_whose_context_was_overwritten_is_unknown(
+    reader: SpanReader, other: object
+) -> None:
+    def body(stop: Stop) -> None:
+        vars(threading.current_thread())["_context"] = other
+        stop()
+
+    assert label_inside(reader, body) is UNKNOWN
 
 
 def test_a_remote_parent_is_not_a_span_of_this_process(reader: SpanReader) -> None:
@@ -691,6 +754,35 @@ def test_two_greenlets_with_spans_are_unknown(reader: SpanReader) -> None:
         with TRACER.start_as_current_span("first"):
             greenlet.greenlet(second).switch()
             stop()
+
+    assert label_inside(reader, body) is UNKNOWN
+
+
+def test_a_context_that_a_greenlet_left_entered_is_not_anothers(reader: SpanReader) -> None:
+    def body(stop: Stop) -> None:
+        main = greenlet.getcurrent()
+
+        def hold() -> None:
+            with TRACER.start_as_current_span("inside"):
+                main.switch()
+
+        def first() -> None:
+            with TRACER.start_as_current_span("first"):
+                contextvars.copy_context().run(hold)
+
+        holder = greenlet.greenlet(first)
+        holder.switch()
+        stop()
+        holder.switch()
+
+    assert label_inside(reader, body) is UNKNOWN
+
+
+@threads_have_contexts
+def test_a_greenlet_in_which_nothing_was_attached_is_unknown(reader: SpanReader) -> None:
+    def body(stop: Stop) -> None:
+        with TRACER.start_as_current_span("around"):
+            greenlet.greenlet(stop).switch()
 
     assert label_inside(reader, body) is UNKNOWN
 
