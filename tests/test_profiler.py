@@ -16,7 +16,6 @@ from otelprof.threads import OwnThread
 from tests.support.pipelines import FakeCollector
 from tests.support.programs import (
     TIMEOUT_S,
-    Finished,
     finish,
     names_in,
     read,
@@ -122,87 +121,7 @@ class TestRate:
         assert finished.facts["rate_hz"] == 50
 
 
-# Says when it is in the middle of `sys.argv[1]`, and goes on when the signal has come.
-INTERRUPTED = """
-import signal, sys, threading
-import otelprof
-from otelprof.pipeline import Lane
-from tests.targets.burning import burn, tell
-
-way, answers, come = sys.argv[1], [], threading.Event()
-deliver = Lane.deliver
-
-def wait_and_deliver(lane, deadline_ns, *, at_once):
-    if at_once and not come.is_set():
-        print("in the middle", flush=True)
-        come.wait(60)
-    deliver(lane, deadline_ns, at_once=at_once)
-
-def on_signal(number, frame):
-    if way == "flush":
-        come.set()
-    answers.extend([otelprof.stop(60), profiler.stop(60)])
-    come.set()
-    if way == "stop and leave":
-        sys.exit(7)
-
-Lane.deliver = wait_and_deliver
-signal.signal(signal.SIGTERM, on_signal)
-profiler = otelprof.start(output="out.pb.gz", flush_s=3600)
-burn()
-done = profiler.flush(60) if way == "flush" else otelprof.stop(60)
-tell(done=done, answers=answers, again=otelprof.stop())
-"""
-
-
-@pytest.mark.usefixtures("sampler")
-class TestStoppingFromASignalsHandler:
-    def interrupted(self, way: str, cwd: Path) -> Finished:
-        command = [sys.executable, "-c", INTERRUPTED, way]
-        with started(command, cwd) as process:
-            wait_for_line(process, "in the middle")
-            process.send_signal(signal.SIGTERM)
-            return finish(process)
-
-    def test_in_the_middle_of_a_stop_is_answered_at_once(self, tmp_path: Path) -> None:
-        finished = self.interrupted("stop", tmp_path)
-        assert (finished.code, finished.said) == (0, [])
-        assert finished.facts == {"done": True, "answers": [False, False], "again": True}
-        assert "burn" in read(tmp_path / "out.pb.gz").labels()
-
-    def test_and_leaving_then_loses_nothing(self, tmp_path: Path) -> None:
-        finished = self.interrupted("stop and leave", tmp_path)
-        assert (finished.code, finished.said) == (7, [])
-        assert "burn" in read(tmp_path / "out.pb.gz").labels()
-
-    def test_in_the_middle_of_a_flush_stops_and_delivers(self, tmp_path: Path) -> None:
-        finished = self.interrupted("flush", tmp_path)
-        assert (finished.code, finished.said) == (0, [])
-        assert finished.facts == {"done": True, "answers": [True, True], "again": True}
-        assert "burn" in read(tmp_path / "out.pb.gz").labels()
-
-
 class TestStarting:
-    def test_may_be_undone_while_it_is_being_done(self) -> None:
-        """As by a signal's handler, which runs in the middle of whatever the main thread does."""
-        seen: list[object] = []
-
-        class Interrupted(FakeCollector):
-            def start(self) -> None:
-                seen.append(profiler.stop())
-
-            def stop(self) -> None:
-                seen.append("stopped")
-
-        profiler = otelprof.Profiler(exporters=())
-        profiler._collectors[:] = [Interrupted()]
-        thread = threading.Thread(target=profiler.start, daemon=True)
-        thread.start()
-        thread.join(TIMEOUT_S)
-        assert not thread.is_alive()
-        assert seen == [False, "stopped"]
-        assert profiler.stop()
-
     @pytest.mark.parametrize("refused", ["otelprof-sampler", "otelprof-worker"])
     def test_without_a_thread_is_said_and_does_not_raise(
         self, refused: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
