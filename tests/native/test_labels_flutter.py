@@ -20,6 +20,10 @@ PASSES = 1_500
 # PyContextVar's: object, name, default, cached value, thread and version, hash (pycore_context.h).
 HASH_AT = 56
 
+# How long the work of a turn is. Most turns are shorter than any reading of a stack, so that the label
+# changes under it; in one the label stands still, so that it is known on the fastest machine too.
+TURNS = (10,) * 400 + (3_000,)
+
 LOOPS = ["asyncio", "uvloop"]
 Body = Callable[[Work, Goal], Coroutine[Any, Any, None]]
 
@@ -127,9 +131,9 @@ def in_contexts_of_their_own(spans: Spans) -> Workload:
         enter = [context.run for context in contexts]
         works = spans.works[1:3]
         while not goal.is_reached():
-            for _ in range(50):
-                enter[0](works[0], 10)
-                enter[1](works[1], 10)
+            for n in TURNS:
+                enter[0](works[0], n)
+                enter[1](works[1], n)
 
     return workload
 
@@ -142,9 +146,9 @@ def in_contexts_for_one_call(spans: Spans) -> Workload:
         copy = [context.copy for context in contexts]
         works = spans.works[1:3]
         while not goal.is_reached():
-            for _ in range(50):
-                copy[0]().run(works[0], 10)
-                copy[1]().run(works[1], 10)
+            for n in TURNS:
+                copy[0]().run(works[0], n)
+                copy[1]().run(works[1], n)
 
     return workload
 
@@ -154,17 +158,17 @@ def in_tries_for_one_call(spans: Spans) -> Workload:
     contexts = [copied_with(spans, index) for index in (1, 2)]
     other = ContextVar[int]("other")
 
-    def call(work: Work) -> None:
+    def call(work: Work, n: int) -> None:
         other.set(1)
-        work(10)
+        work(n)
 
     def workload(goal: Goal) -> None:
         copy = [context.copy for context in contexts]
         works = spans.works[1:3]
         while not goal.is_reached():
-            for _ in range(50):
-                copy[0]().run(call, works[0])
-                copy[1]().run(call, works[1])
+            for n in TURNS:
+                copy[0]().run(call, works[0], n)
+                copy[1]().run(call, works[1], n)
 
     return workload
 
@@ -181,13 +185,13 @@ def attached_in_turn(spans: Spans) -> Workload:
         attach, detach = spans.runtime.attach, spans.runtime.detach
         (_, first, second), (outside, in_first, in_second) = spans.contexts, spans.works
         while not goal.is_reached():
-            for _ in range(50):
+            for n in TURNS:
                 token = attach(first)
-                in_first(10)
+                in_first(n)
                 detach(token)
-                outside(10)
+                outside(n)
                 token = attach(second)
-                in_second(10)
+                in_second(n)
                 detach(token)
 
     return workload
@@ -200,11 +204,11 @@ def set_in_turn(spans: Spans) -> Workload:
     def workload(goal: Goal) -> None:
         first, second = spans.works[1:3]
         while not goal.is_reached():
-            for _ in range(50):
+            for n in TURNS:
                 spans.var.set(labels[0])
-                first(10)
+                first(n)
                 spans.var.set(labels[1])
-                second(10)
+                second(n)
 
     return workload
 
@@ -214,19 +218,19 @@ def set_around_another(spans: Spans) -> Workload:
     contexts = [copied_with(spans, index) for index in (1, 2)]
     other = ContextVar[int]("other")
 
-    def inner(work: Work) -> None:
+    def inner(work: Work, n: int) -> None:
         other.set(1)
         other.set(2)
-        work(6)
+        work(n)
 
     def outer(goal: Goal) -> None:
         first, second = spans.works[1:3]
         run = contexts[1].run
         while not goal.is_reached():
-            for _ in range(50):
-                first(6)
+            for n in TURNS:
+                first(n)
                 other.set(1)
-                run(inner, second)
+                run(inner, second, n)
                 other.set(2)
 
     return lambda goal: contexts[0].run(outer, goal)
@@ -247,6 +251,6 @@ def test_t1_a_label_that_changes_around_the_leaf_is_never_the_other(
     change: Callable[[Spans], Workload],
 ) -> None:
     spans = Spans(2)
-    # The label changes every few hundred nanoseconds here, so it often is not known; it is never wrong.
-    found = check(spans, change(spans), unknown_most=1.0)
-    assert found.right[1] + found.right[2] > 0
+    # In the short turns the label often is not known; it is never wrong.
+    found = check(spans, change(spans), unknown_most=0.95)
+    found.assert_seen(1, 2)
