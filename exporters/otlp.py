@@ -1,7 +1,7 @@
 """OTLP over HTTP or gRPC, to a Collector or to whatever else speaks it.
 
 Imports of `requests` and `grpc` happen here, in the worker thread and on first use: this module is loaded
-through its entry point when the first batch leaves.
+in the first second, or when the first batch leaves.
 """
 
 import gzip
@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from otelprof.config import Config, OtlpSettings
 from otelprof.errors import ExporterError
+from otelprof.forks import kept_whole
 from otelprof.formats import otlp
 from otelprof.interfaces import DELIVERED, Exporter, Outcome
 from otelprof.model import Batch
@@ -234,9 +235,10 @@ def _grpc_outcome(error: Any, where: str) -> Outcome:  # noqa: ANN401 - a grpc.C
 
 def _retry_info_s(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
     """The delay in the `google.rpc.RetryInfo` of a failed call."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with grpc
-    from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415 - as above
-    from google.rpc.status_pb2 import Status  # noqa: PLC0415 - as above
+    with kept_whole():
+        from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with grpc
+        from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415 - as above
+        from google.rpc.status_pb2 import Status  # noqa: PLC0415 - as above
 
     for key, value in metadata:
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):

@@ -29,8 +29,6 @@ from types import FrameType
 from typing import Any, Final, final
 
 import opentelemetry.context as otel_context
-from opentelemetry.context.context import Context as OtelContext
-from opentelemetry.context.context import _RuntimeContext
 from opentelemetry.trace import Span, get_current_span
 
 from otelprof.cpython import (
@@ -48,7 +46,7 @@ from otelprof.cpython import (
     is_on_stack,
     loop_in,
 )
-from otelprof.runtime_context import Var, plain
+from otelprof.runtime_context import RecordingContext, Var, plain
 
 _log = logging.getLogger("otelprof")
 
@@ -160,8 +158,8 @@ class SpanReader:
 
     def after_fork(self) -> None:
         """Keep what is known of the only thread that a forked child has."""
-        ident = threading.get_ident()
-        self._threads = {k: record for k, record in self._threads.items() if k == ident}
+        for ident in self._threads.keys() - {threading.main_thread().ident}:
+            self._threads.pop(ident, None)
 
     def keep_only(self, idents: AbstractSet[int]) -> None:
         """Drop what is known of threads other than these: they ended."""
@@ -316,44 +314,6 @@ class SpanReader:
         if not span_context.is_valid or span_context.is_remote:
             return None
         return span
-
-
-class RecordingContext(_RuntimeContext):
-    """OpenTelemetry's runtime context with a note of where each attach happened."""
-
-    def __init__(self, inner: _RuntimeContext, reader: SpanReader) -> None:
-        self.inner = inner
-        self.is_active = True
-        self._reader = reader
-
-    @property
-    def _current_context(self) -> object:
-        """The ContextVar, under the name that OpenTelemetry's own runtime context gives it."""
-        return getattr(self.inner, "_current_context", None)
-
-    def attach(self, context: OtelContext) -> Token:
-        """Attach, then note the Context."""
-        token = self.inner.attach(context)
-        if not self.is_active:
-            return token
-        try:
-            self._reader.note_attach(token)
-        except Exception:  # noqa: BLE001 - whatever goes wrong with the label, the attach has succeeded
-            self._reader.give_up()
-        return token
-
-    def get_current(self) -> OtelContext:
-        """What is attached."""
-        return self.inner.get_current()
-
-    def detach(self, token: Token) -> None:
-        """Note it, then detach."""
-        if self.is_active:
-            try:
-                self._reader.note_detach(token)
-            except Exception:  # noqa: BLE001 - as above
-                self._reader.give_up()
-        self.inner.detach(token)
 
 
 def _in_greenlet() -> bool:

@@ -208,9 +208,3 @@ def place_of(codes: Iterable[CodeType]) -> Place:
         elif place == "thread" and _is_job(code):
             place = "job"
     return place
-
-
-def jit_is_on() -> bool:
-    """Whether code may run in machine code of CPython's own, which notes its line less often (3.14 on)."""
-    jit: Any = getattr(sys, "_jit", None)
-    return jit is not None and bool(jit.is_enabled())

@@ -63,7 +63,8 @@ class Collector(Protocol):
     def after_fork(self) -> None:
         """Start fresh in a forked child: nothing of the parent's samples, no thread, new locks.
 
-        Called in the child before any other method; `start` follows if the parent was sampling.
+        Called in the child before any other method, and from a thread of otelprof's: the application runs on
+        meanwhile. `start` follows if the parent was sampling, else `stop`.
         """
         ...
 

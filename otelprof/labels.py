@@ -14,9 +14,9 @@ from opentelemetry.context.context import _RuntimeContext
 from opentelemetry.trace import Span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from otelprof.context import RecordingContext, SpanReader
 from otelprof.runtime_context import (
     LabellingContext,
+    RecordingContext,
     Var,
     can_be_wrapped,
     is_stock,
@@ -76,15 +76,18 @@ class Labels:
 
 
 class Spans(NamedTuple):
-    """The two ways to the current span. A collector installs the one that it uses, while it runs."""
+    """What a collector learns the current span with: labels, or a `context.SpanReader` that asks `local_root_of`.
 
-    reader: SpanReader
+    It installs the one that it uses, while it runs. `local_root_of` is 0 for a span whose local root is not known.
+    """
+
+    local_root_of: Callable[[Span], int]
     labels: Labels
 
 
 def spans_by(local_root_of: Callable[[Span], int]) -> Spans:
-    """Both ways, with `local_root_of` to ask for the local root of a span; 0 if that is not known."""
-    return Spans(SpanReader(local_root_of), Labels(local_root_of))
+    """The spans of a profiler that knows local roots so."""
+    return Spans(local_root_of, Labels(local_root_of))
 
 
 _users: list[Labels] = []  # changed in single steps under the GIL: a lock could be held in a fork

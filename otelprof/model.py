@@ -76,6 +76,9 @@ NO_LINK = Link(b"", b"")
 # A label set: (key, value) rows of `Tables.strings`, sorted.
 LabelSet = tuple[tuple[int, int], ...]
 
+# The label of samples whose span could not be proved.
+UNKNOWN_SPAN_LABEL = ("span", "unknown")
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:

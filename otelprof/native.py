@@ -6,7 +6,6 @@ where there is none. That it works is known only when a `_core.Sampler` has been
 
 import importlib
 import sys
-import sysconfig
 
 # Whose memory layouts _native/compat.h knows. Another one's could be read wrongly without being noticed.
 KNOWN_VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14), (3, 15))
@@ -28,7 +27,7 @@ def _of_interpreter() -> str:
     version = sys.version_info[:2]
     if version not in KNOWN_VERSIONS:
         return f"CPython {_text(version)} is not known to the C core"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if "t" in sys.abiflags:  # as the names of such interpreters end, python3.13t
         return "this is a free-threaded CPython"
     return ""
 

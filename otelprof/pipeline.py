@@ -10,13 +10,15 @@ import os
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+import opentelemetry.context as otel_context
 
 from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
 from otelprof.errors import OtelprofError
+from otelprof.forks import kept_whole
 from otelprof.interfaces import Collector, Exporter, Outcome
 from otelprof.model import PROFILE_ID_BYTES, Attributes, Batch, Profile, SpanRecord
 from otelprof.threads import OwnThread
@@ -73,7 +75,8 @@ class Lane:
         if self._exporter is not None or self._is_broken:
             return
         try:
-            self._exporter = self._build()
+            with kept_whole():
+                self._exporter = self._build()
         except Exception as error:  # noqa: BLE001 - other people's constructors, found by entry point
             self._is_broken = True
             self._reason = str(error) if isinstance(error, OtelprofError) else repr(error)
@@ -277,7 +280,7 @@ class Pipeline:
 
     def _run(self, ended: threading.Event) -> None:
         # Whatever exporters call is not the application's: it must not appear in its traces.
-        with suppress_instrumentation():
+        with _instrumentation_suppressed():
             next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
             is_first = True
             while True:
@@ -345,6 +348,22 @@ class Pipeline:
         batch = Batch(profiles, self._take_spans(), resource)
         for lane in self._lanes:
             lane.put(batch)
+
+
+@contextmanager
+def _instrumentation_suppressed() -> Iterator[None]:
+    """What `opentelemetry.instrumentation.utils.suppress_instrumentation` does, whose module takes 10 ms to import.
+
+    Older instrumentations ask for the second key.
+    """
+    context = otel_context.get_current()
+    for key in (otel_context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation"):  # noqa: SLF001 - the SDK's exporters use it, too
+        context = otel_context.set_value(key, True, context)
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
 
 
 def _seconds(batches: Iterable[Batch]) -> int:

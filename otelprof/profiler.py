@@ -5,21 +5,22 @@ import logging
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import partial
-from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Self
 
 from otelprof.config import Config, claim_output, from_environment
-from otelprof.errors import ConfigError, ExporterError, OtelprofError
+from otelprof.errors import ConfigError, ExporterError
+from otelprof.extensions import COLLECTORS, EXPORTERS, load
+from otelprof.forks import kept_whole
 from otelprof.interfaces import Collector, Exporter
 from otelprof.labels import Spans, spans_by
 from otelprof.model import Attributes
 from otelprof.pipeline import Pipeline
 from otelprof.spans import SpanLog, SpanRecorder, current_resource, record_spans_of_provider
+from otelprof.threads import run_soon
 
 _log = logging.getLogger("otelprof")
 
@@ -47,6 +48,7 @@ class Profiler:
         self._lock = threading.RLock()
         self._rate_lock = threading.RLock()
         self._is_wanted = self._is_running = self._is_changing = False
+        self._is_inherited = False  # in a forked child: the parts are as the parent had them
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
         from_caller = settings.keys() if config is None else {f.name for f in fields(Config)}
@@ -82,6 +84,8 @@ class Profiler:
         Until the last step is done nothing is: a handler that raises leaves what can be done again.
         """
         done = True
+        if self._is_inherited:
+            self._renew()
         while self._is_running != self._is_wanted and not self._is_changing:
             try:
                 self._is_changing = True
@@ -104,12 +108,14 @@ class Profiler:
                 collector.start()
             self._pipeline.start()
         except RuntimeError as error:  # the system, or Python at its end, refuses a thread
-            _log.warning("otelprof: this process is not profiled: %s", error)
+            if threading.main_thread().is_alive():  # else this is a child's that is over already
+                _log.warning("otelprof: this process is not profiled: %s", error)
             self._is_wanted = False
             self._stop_parts(0.0)
             return
-        _running.add(self)
-        atexit.register(self.stop)
+        if self not in _running:  # as it is in a forked child
+            _running.add(self)
+            atexit.register(self.stop)
 
     def _stop_parts(self, timeout_s: float) -> bool:
         for collector in self._collectors:
@@ -124,11 +130,13 @@ class Profiler:
 
     def pause(self) -> None:
         """Take no samples until `resume`."""
+        self._go_on()
         for collector in self._collectors:
             collector.pause()
 
     def resume(self) -> None:
         """Take samples again."""
+        self._go_on()
         for collector in self._collectors:
             collector.resume()
 
@@ -141,6 +149,7 @@ class Profiler:
         Raises:
             ConfigError: it cannot be used as the setting `rate_hz`; the rate stays as it was.
         """
+        self._go_on()
         with self._rate_lock:
             self.config = self.config.with_arguments({"rate_hz": rate_hz})
             for collector in self._collectors:
@@ -148,10 +157,12 @@ class Profiler:
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Deliver what was collected so far; True if that was done within `timeout_s` seconds."""
+        self._go_on()
         return self._pipeline.flush(timeout_s)
 
     def health(self) -> Mapping[str, int]:
         """Counters of all parts since the start, and what they take now; see docs/running.md."""
+        self._go_on()
         counters = self._pipeline.statistics()
         for collector in self._collectors:
             counters.update(collector.health())
@@ -159,19 +170,34 @@ class Profiler:
         return counters
 
     def after_fork(self) -> None:
-        """Start afresh in a forked child: called by the at-fork hook, in the child's only thread."""
-        self._lock = threading.RLock()
-        self._rate_lock = threading.RLock()
+        """Start afresh in a forked child: called by the at-fork hook, in the child's only thread.
+
+        That goes on at once, perhaps to become another program. What takes time is done by a thread of ours, as
+        soon as it gets the GIL, or by whoever calls a method of the profiler before that.
+        """
+        lock, rate_lock = threading.RLock(), threading.RLock()
         # The fork may have come in the middle of a stop, which is the parent's.
-        self._is_wanted, self._is_running, self._is_changing = True, True, False
+        self._is_wanted, self._is_running, self._is_changing = True, False, False
+        self._is_inherited = True
+        self._lock, self._rate_lock = lock, rate_lock
         self._log.after_fork()
+        run_soon("starter", self._go_on)
+
+    def _go_on(self) -> None:
+        """In a forked child: do as the parent did, if that is not done yet."""
+        if self._is_inherited:
+            with self._lock, kept_whole():
+                self._change(EXIT_TIMEOUT_S)
+
+    def _renew(self) -> None:
+        """In a forked child: have nothing of the parent's any more but what only a stop takes away."""
+        self._pipeline.after_fork()
         for collector in self._collectors:
             collector.after_fork()
             # The fork may have come in the middle of a change.
             collector.set_rate_hz(self.config.rate_hz)
-            collector.start()
-        self._pipeline.after_fork()
-        self._pipeline.start()
+        self._is_inherited = False
+        self._is_running = not self._is_wanted
 
     def __enter__(self) -> Self:
         self.start()
@@ -221,7 +247,7 @@ def _collectors(config: Config, spans: Spans) -> list[Collector]:
     kinds: dict[Any, list[str]] = {}
     error = partial(ConfigError, setting="collect")
     for kind in config.collect:
-        kinds.setdefault(_load("otelprof.collectors", kind, error), []).append(kind)
+        kinds.setdefault(load(COLLECTORS, kind, error), []).append(kind)
     return [build(tuple(names), config, spans) for build, names in kinds.items()]
 
 
@@ -231,28 +257,18 @@ def _exporters(config: Config) -> dict[str, Callable[[], Exporter]]:
 
 
 def _build_exporter(name: str, config: Config) -> Exporter:
-    exporter: Exporter = _load("otelprof.exporters", name, ExporterError)(config)
+    exporter: Exporter = load(EXPORTERS, name, ExporterError)(config)
     return exporter
 
 
-def _load(group: str, name: str, error: Callable[[str], OtelprofError]) -> Any:  # noqa: ANN401 - what an entry point is, its group says
-    found = entry_points(group=group, name=name)
-    if not found:
-        known = ", ".join(sorted(entry_points(group=group).names))
-        raise error(f"{group}: there is no {name!r}, only {known}")
-    try:
-        return next(iter(found)).load()
-    except ImportError as cause:
-        raise error(f"{group}: {name!r} cannot be loaded: {cause}") from cause
-
-
-_running: weakref.WeakSet[Profiler] = weakref.WeakSet()
+# Changed in single steps under the GIL: a lock could be held in a fork.
+_running: set[Profiler] = set()
 
 
 def _after_fork_in_child() -> None:
     _default.lock = threading.RLock()
     _default.is_stopping = False
-    for profiler in list(_running):
+    for profiler in tuple(_running):
         try:
             profiler.after_fork()
             _stop_with_multiprocessing(profiler)

@@ -1,4 +1,4 @@
-"""OpenTelemetry's runtime context, when it is to carry the C core's labels.
+"""Runtime contexts of OpenTelemetry's that carry the C core's labels, or have what is attached noted.
 
 `opentelemetry.context` loads this while it is itself being imported (entry point `opentelemetry_context`,
 `OTEL_PYTHON_CONTEXT=otelprof`), so nothing here may import it, or anything that does.
@@ -7,7 +7,7 @@
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 from opentelemetry.context.context import Context, _RuntimeContext
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
@@ -126,6 +126,60 @@ class LabellingContext(_RuntimeContext):
         if isinstance(value, Context):
             with suppress(Exception):  # then it is unknown, but what the tool did has succeeded
                 self._labels.attach(value)
+
+
+class Watcher(Protocol):
+    """Who notes what passes a `RecordingContext`: `context.SpanReader`."""
+
+    def note_attach(self, token: Token[Any]) -> None:
+        """Something was attached by this thread."""
+        ...
+
+    def note_detach(self, token: Token[Any]) -> None:
+        """What was attached is about to be detached by this thread."""
+        ...
+
+    def give_up(self) -> None:
+        """A note was missed: what is known may be wrong."""
+        ...
+
+
+class RecordingContext(_RuntimeContext):
+    """A runtime context that has every attach and detach noted: for the sampler in Python."""
+
+    def __init__(self, inner: _RuntimeContext, watcher: Watcher) -> None:
+        self.inner = inner
+        self.is_active = True
+        self._watcher = watcher
+
+    @property
+    def _current_context(self) -> object:
+        """The ContextVar, under the name that OpenTelemetry's own runtime context gives it."""
+        return getattr(self.inner, "_current_context", None)
+
+    def attach(self, context: Context) -> Token[Any]:
+        """Attach, then note the Context."""
+        token = self.inner.attach(context)
+        if not self.is_active:
+            return token
+        try:
+            self._watcher.note_attach(token)
+        except Exception:  # noqa: BLE001 - whatever goes wrong with the label, the attach has succeeded
+            self._watcher.give_up()
+        return token
+
+    def get_current(self) -> Context:
+        """What is attached."""
+        return self.inner.get_current()
+
+    def detach(self, token: Token[Any]) -> None:
+        """Note it, then detach."""
+        if self.is_active:
+            try:
+                self._watcher.note_detach(token)
+            except Exception:  # noqa: BLE001 - as above
+                self._watcher.give_up()
+        self.inner.detach(token)
 
 
 def plain(value: object) -> Context | None:

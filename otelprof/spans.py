@@ -31,6 +31,7 @@ class SpanLog:
 
     def __init__(self, *, max_records: int = MAX_RECORDS) -> None:
         self._records: deque[SpanRecord] = deque(maxlen=max_records)
+        self._inherited = self._records  # in a forked child the parent's
         # Two maps: children are born of the span object, but a span ends as a copy of itself.
         self._roots: weakref.WeakKeyDictionary[trace.Span, int] = weakref.WeakKeyDictionary()
         self._open: dict[int, int] = {}
@@ -47,6 +48,7 @@ class SpanLog:
         taken: list[SpanRecord] = []
         while self._records:
             taken.append(self._records.popleft())
+        self._inherited = self._records
         self._taken += len(taken)
         return tuple(taken)
 
@@ -75,8 +77,12 @@ class SpanLog:
         return self._roots.get(span, 0)
 
     def after_fork(self) -> None:
-        """Forget the parent's records in a forked child; live spans keep their roots."""
-        self._records.clear()
+        """Forget the parent's records in a forked child; live spans keep their roots.
+
+        They are freed at the next `take`: a thousand would hold the child up for milliseconds.
+        """
+        if self._records:
+            self._inherited, self._records = self._records, deque(maxlen=self._records.maxlen)
         self._added = self._taken = 0
 
 

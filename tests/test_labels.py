@@ -20,9 +20,9 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.sdk.trace import TracerProvider
 
 from otelprof import labels as labels_module
-from otelprof.context import RecordingContext, SpanReader
+from otelprof.context import SpanReader
 from otelprof.labels import Labels
-from otelprof.runtime_context import Var, runtime_context
+from otelprof.runtime_context import RecordingContext, Var, runtime_context
 from tests.support import core
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("tests")

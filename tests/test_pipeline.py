@@ -2,10 +2,12 @@
 
 import logging
 import random
+import threading
 
 import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from otelprof import forks
 from otelprof.clock import NS_PER_S
 from otelprof.errors import ExporterError
 from otelprof.interfaces import DELIVERED, Outcome
@@ -297,6 +299,18 @@ class TestRefusing:
         assert "the package sinkpkg is missing" in caplog.text
         assert counted.get("bad.refused_profiles", 0) + counted["bad.dropped_profiles"] == 3
         assert numbers_of(good.delivered) == [1, 2, 3]
+
+    def test_forks_wait_while_an_exporter_is_built_since_it_imports_what_it_needs(self) -> None:
+        free: list[bool] = []
+
+        def build() -> FakeExporter:
+            look = threading.Thread(target=lambda: free.append(forks._gate._lock.acquire(False)))
+            look.start()
+            look.join(PATIENCE_S)
+            return FakeExporter()
+
+        Lane("sink", build, FakeClock()).prepare()
+        assert free == [False]
 
     def test_an_exporter_whose_constructor_has_a_bug_blocks_nobody(self) -> None:
         def build() -> FakeExporter:

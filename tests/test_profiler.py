@@ -101,6 +101,7 @@ class TestRate:
             profiler.config = profiler.config.with_arguments({"rate_hz": 77})
             pid = os.fork()
             if not pid:
+                profiler.health()  # waits until it is as it will be
                 os._exit(asked != [77])
             assert os.waitpid(pid, 0)[1] == 0
         assert asked == []
@@ -364,6 +365,31 @@ class TestForking:
         assert len(every) == 3
         for name in names_in(tmp_path / "out"):
             assert int(name.split("-")[1]) in pids
+
+    @pytest.mark.parametrize("way", ["exit", "execute"])
+    def test_a_child_that_is_over_at_once_leaves_and_says_nothing(
+        self, tmp_path: Path, way: str
+    ) -> None:
+        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
+        finished = run_target("forks.py", way, cwd=tmp_path, variables=variables)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts["codes"] == [0]
+        assert finished.facts["stopped"] is True
+        left = {pid for each in read_all(tmp_path / "out") for pid in each.pids()}
+        assert left <= {finished.facts["pid"], *finished.facts["children"]}
+
+    def test_a_child_of_a_child_that_forks_at_once_leaves_its_own_file(
+        self, tmp_path: Path
+    ) -> None:
+        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
+        finished = run_target("forks.py", "twice", cwd=tmp_path, variables=variables)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts["codes"] == [0]
+        (grandchild,) = finished.facts["children"]
+        (theirs,) = [left for left in read_all(tmp_path / "out") if left.pids() == {grandchild}]
+        assert set(theirs.labels()["burn_child"]) == {"child"}
+        assert "child" in [span.name for span in theirs.spans]
+        assert not {"before", "after"} & {span.name for span in theirs.spans}
 
     def test_a_child_of_a_paused_program_is_paused(self, tmp_path: Path) -> None:
         facts = run_target("profiled.py", "paused_fork", "out.pb.gz", cwd=tmp_path).facts

@@ -1,14 +1,13 @@
 """The C core's window as profiles: what the columns say, with names, links and labels resolved once each."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otelprof.builder import ProfileBuilder
 from otelprof.collectors.names import CodeNames
-from otelprof.collectors.window import SPAN_LABEL
-from otelprof.cpython import jit_is_on
-from otelprof.model import KINDS, Link, Producer, Profile
+from otelprof.model import KINDS, UNKNOWN_SPAN_LABEL, Link, Producer, Profile
 from otelprof.version import __version__
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Columns:
         """The rows of the link and of the label set."""
         labels = {"thread_name": thread_name}
         if label in self._unknown:
-            labels.update([SPAN_LABEL])
+            labels.update([UNKNOWN_SPAN_LABEL])
         link = self._links[label]
         return 0 if link is None else builder.link(link), builder.label_set(labels)
 
@@ -143,4 +142,10 @@ def _link(label: tuple[bytes, bytes, bytes, bool] | None) -> Link | None:
 
 
 def _producer() -> Producer:
-    return Producer(__version__, "core", _JIT if jit_is_on() else "")
+    return Producer(__version__, "core", _JIT if _jit_is_on() else "")
+
+
+def _jit_is_on() -> bool:
+    """Whether code may run in machine code of CPython's own, which notes its line less often (3.14 on)."""
+    jit: Any = getattr(sys, "_jit", None)
+    return jit is not None and bool(jit.is_enabled())

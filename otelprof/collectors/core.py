@@ -74,7 +74,7 @@ class CoreCollector:
                 # Another tool has changed the runtime context since.
                 self._var = var
                 self._sampler = self._new_sampler()
-            self._leave_out_own()
+            self._note_threads()
             self._sampler.start()
         except (OSError, RuntimeError) as error:
             self._fail(error)
@@ -84,12 +84,11 @@ class CoreCollector:
 
     def stop(self) -> None:
         """Stop the core's thread; what it has collected stays to be drained."""
-        if not self._is_running:
-            return
-        self.tick()
-        self._is_running = False
-        self._sampler.stop()
-        self._labels.uninstall()
+        if self._is_running:
+            self.tick()
+            self._is_running = False
+            self._sampler.stop()
+        self._labels.uninstall()  # a forked child has those of its parent
 
     def pause(self) -> None:
         """Leave the thread asleep, but take no samples."""
@@ -128,8 +127,7 @@ class CoreCollector:
 
     def tick(self) -> None:
         """Learn the names of threads, which may have ended at the drain, and what has got worse since."""
-        self._names.note()
-        self._leave_out_own()
+        self._note_threads()
         if self._is_running and self._has_labels and self._labels.variable() is not self._var:
             self._has_labels = False
             _log.warning(
@@ -163,7 +161,8 @@ class CoreCollector:
         except (OSError, RuntimeError) as error:
             self._fail(error)
 
-    def _leave_out_own(self) -> None:
+    def _note_threads(self) -> None:
+        self._names.note()
         for native_id in own_native_ids():
             self._sampler.leave_out(native_id)
 

@@ -1,6 +1,7 @@
 """CPU and wall time sampled in Python, where the C core cannot run."""
 
 import logging
+import os
 import random
 import threading
 import time
@@ -12,7 +13,9 @@ from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock, period_ns_of
 from otelprof.collectors.sampler import Sampler, SpanSource
 from otelprof.collectors.window import Window
 from otelprof.config import Config
+from otelprof.context import SpanReader
 from otelprof.interfaces import Collector
+from otelprof.labels import Spans
 from otelprof.model import Profile
 from otelprof.threads import OwnThread
 
@@ -23,6 +26,13 @@ _MAX_STRETCH = 10  # but never below a tenth of what was asked for
 _PASSES_A_MEASUREMENT = 8
 _SMOOTHING = 0.3  # weight of the newest measurement in the mean cost of a pass
 _STOP_TIMEOUT_S = 0.1
+
+
+def python_collector(
+    kinds: tuple[str, ...], config: Config, spans: Spans, reason: str
+) -> Collector:
+    """A `PythonCollector` with a way of its own to the current span."""
+    return PythonCollector(kinds, config, SpanReader(spans.local_root_of), reason=reason)
 
 
 class PythonCollector:
@@ -46,6 +56,7 @@ class PythonCollector:
         self._clock = clock
         self._spans = spans
         self._random = random.Random()  # noqa: S311 - jitter; the application's generator is left alone
+        self._main_id: int | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -53,7 +64,7 @@ class PythonCollector:
         self._running = threading.Lock()  # held while sampling: waiting for it is the timer
         self._thread: OwnThread | None = None
         self._paused = False
-        self._sampler = Sampler(self._spans)
+        self._sampler = Sampler(self._spans, main_id=self._main_id)
         self._window = self._new_window()
         self._cpu_remainder_ns = 0
         self._passes = 0
@@ -83,13 +94,12 @@ class PythonCollector:
     def stop(self) -> None:
         """Stop the sampling thread; what it has collected stays to be drained."""
         thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._running.release()
-        thread.join(_STOP_TIMEOUT_S)
-        with self._lock:
-            self._sampler.end(self._window, self._clock.monotonic_ns())
-        self._spans.uninstall()
+        if thread is not None:
+            self._running.release()
+            thread.join(_STOP_TIMEOUT_S)
+            with self._lock:
+                self._sampler.end(self._window, self._clock.monotonic_ns())
+        self._spans.uninstall()  # a forked child has what its parent has installed
 
     def pause(self) -> None:
         """Leave the thread asleep, but take no samples."""
@@ -138,6 +148,7 @@ class PythonCollector:
     def after_fork(self) -> None:
         """Begin anew in a forked child. The parent's locks may be held by threads that are not here."""
         paused = self._paused
+        self._main_id = os.getpid()  # for `threading` it may be the parent's
         self._spans.after_fork()
         self._reset()
         self._paused = paused

@@ -20,7 +20,7 @@ from otelprof.collectors.kernel import GilWaiters, clock_id, cpu_ns
 from otelprof.collectors.window import NO_STACK, Window
 from otelprof.context import UNKNOWN, SpanIds, Unknown
 from otelprof.cpython import Place
-from otelprof.threads import OwnThread
+from otelprof.threads import OwnThread, own_threads
 
 PASS_BUDGET_NS = 2_000_000  # well below the 5 ms after which another thread may demand the GIL
 _TRIES = 3
@@ -100,8 +100,9 @@ class _Thread:
 class Sampler:
     """Samples all threads into a window. Used by one thread, which holds the GIL throughout a pass."""
 
-    def __init__(self, spans: SpanSource) -> None:
+    def __init__(self, spans: SpanSource, *, main_id: int | None = None) -> None:
         self._spans = spans
+        self._main_id = main_id  # the kernel's, where `threading` may have it wrong
         self._threads: dict[int, _Thread] = {}
         self._present: set[int] = set()  # idents of the last list of frames, our own threads' too
         self._waiters = GilWaiters()
@@ -261,16 +262,16 @@ class Sampler:
         if not new:
             return
         known = {thread.ident: thread for thread in threading.enumerate()}
+        own = own_threads()
         for ident in new:
             thread = known.get(ident)
-            if isinstance(thread, OwnThread):
-                if thread.native_id is not None:
-                    self._own_clocks[ident] = (clock_id(thread.native_id), 0)
+            native_id = own.get(ident) or getattr(thread, "native_id", None)
+            if ident in own or isinstance(thread, OwnThread):
+                if native_id is not None:
+                    self._own_clocks[ident] = (clock_id(native_id), 0)
                 continue
-            native_id = getattr(thread, "native_id", None)
-            if ident == threading.get_ident():
-                # A forked child's first: `threading` may still have the id of the parent's thread.
-                native_id = threading.get_native_id()
+            if self._main_id is not None and thread is threading.main_thread():
+                native_id = self._main_id
             used_ns = None if native_id is None else cpu_ns(clock_id(native_id))
             if used_ns is None:
                 native_id, used_ns = None, 0

@@ -3,7 +3,6 @@
 import logging
 
 from otelprof.collectors.core import CoreCollector
-from otelprof.collectors.python import PythonCollector
 from otelprof.config import Config
 from otelprof.errors import ConfigError
 from otelprof.interfaces import Collector
@@ -29,16 +28,18 @@ def stack_collector(kinds: tuple[str, ...], config: Config, spans: Spans) -> Col
         names = ", ".join(sorted(unknown))
         raise ConfigError(f"collect: {names} is not a kind of stack profile", setting="collect")
     kinds = tuple(kind for kind in KINDS if kind in kinds)
-    if config.sampler == "python":
-        return PythonCollector(kinds, config, spans.reader, reason=ASKED_FOR)
-    collector, reason = core_collector(kinds, config, spans)
-    if collector is not None:
-        return collector
-    if config.sampler == "core":
-        _said.add(reason)
-        raise ConfigError(f"sampler: 'core' cannot be used: {reason}", setting="sampler")
-    _say(reason)
-    return PythonCollector(kinds, config, spans.reader, reason=reason)
+    reason = ASKED_FOR
+    if config.sampler != "python":
+        collector, reason = core_collector(kinds, config, spans)
+        if collector is not None:
+            return collector
+        if config.sampler == "core":
+            _said.add(reason)
+            raise ConfigError(f"sampler: 'core' cannot be used: {reason}", setting="sampler")
+        _say(reason)
+    from otelprof.collectors.python import python_collector  # noqa: PLC0415 - asyncio comes with it
+
+    return python_collector(kinds, config, spans, reason)
 
 
 def core_collector(

@@ -13,7 +13,15 @@ from otelprof.builder import ProfileBuilder
 from otelprof.collectors.names import CodeNames
 from otelprof.context import UNKNOWN, SpanIds, Unknown
 from otelprof.cpython import PLACES, Place, place_of
-from otelprof.model import KINDS, SPAN_ID_BYTES, TRACE_ID_BYTES, Link, Producer, Profile
+from otelprof.model import (
+    KINDS,
+    SPAN_ID_BYTES,
+    TRACE_ID_BYTES,
+    UNKNOWN_SPAN_LABEL,
+    Link,
+    Producer,
+    Profile,
+)
 from otelprof.version import __version__
 
 MAX_STACKS = 8_192  # at 128 frames each about 30 MB, which no service seen so far comes near
@@ -22,9 +30,6 @@ MAX_DEPTH = 128
 _LEAF_FRAMES = 96  # of a deeper stack, so many stay at the leaf, and the rest at the root
 _ROOT_FRAMES = MAX_DEPTH - _LEAF_FRAMES - 1
 _MAX_WALK = 1_024  # frames; beyond that the root is not reached, to bound the work of a pass
-
-# Label of samples whose span could not be proved.
-SPAN_LABEL = ("span", "unknown")
 
 # Synthetic frames: what stands where there is no code object.
 _ELIDED, _TRUNCATED, _OVERFLOW, _UNATTRIBUTED, _UNSEEN = range(5)
@@ -175,7 +180,7 @@ class Window:
                 labels = {"thread_name": key.thread}
                 link = 0
                 if isinstance(key.span, Unknown):
-                    labels.update([SPAN_LABEL])
+                    labels.update([UNKNOWN_SPAN_LABEL])
                 elif key.span is not None:
                     link = builder.link(_link(key.span))
                 builder.add(row, link, builder.label_set(labels), (samples, value))

@@ -263,6 +263,21 @@ class TestThreads:
         (wall,) = collector.drain()
         assert [row.values for row in rows_of(wall)] == [(1, 2)]
 
+    def test_of_our_own_are_known_from_the_start(self, fake_core: FakeCore) -> None:
+        """In a forked child the one that starts it is gone before the first tick."""
+        collector = collector_of(("wall",))
+        (sampler,) = fake_core.samplers
+        own = OwnThread("test", collector.start)
+        own.start()
+        own.join(TIMEOUT_S)
+        native_id = own.native_id or 0
+        assert native_id in sampler.left_out
+        sampler.windows.append(
+            window_of(Group(DEEP, wall_ns=1), threads=[(own.ident or 0, native_id)])
+        )
+        assert collector.drain() == []
+        collector.stop()
+
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_of_a_forked_child_are_its_own(self) -> None:
         names = ThreadNames()
@@ -305,6 +320,17 @@ class TestLife:
         assert fake_core.makes_labels
         collector.stop()
         assert not fake_core.makes_labels
+
+    def test_a_forked_child_that_is_stopped_before_it_started_makes_no_labels(
+        self, core: tuple[CoreCollector, Sampler], fake_core: FakeCore
+    ) -> None:
+        collector, sampler = core
+        collector.start()
+        collector.after_fork()
+        assert fake_core.makes_labels  # of what begins until then, too
+        collector.stop()
+        assert not fake_core.makes_labels
+        assert sampler.calls == ["start", "after_fork"]
 
     def test_tells_the_core_what_it_needs(self, fake_core: FakeCore) -> None:
         labels = spans_by(lambda _: 0).labels

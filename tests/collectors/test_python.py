@@ -20,7 +20,7 @@ from otelprof.collectors.window import Window
 from otelprof.config import Config
 from otelprof.context import SpanIds, Unknown
 from otelprof.cpython import Place
-from otelprof.threads import OwnThread
+from otelprof.threads import OwnThread, run_soon
 
 TIMEOUT_S = 30.0
 
@@ -123,6 +123,47 @@ def test_a_span_that_raises_makes_its_sample_unknown() -> None:
 
 def _wait_for(gate: threading.Lock) -> None:
     gate.acquire(timeout=TIMEOUT_S)
+
+
+def test_a_thread_of_ours_that_threading_does_not_know_is_left_out() -> None:
+    idents: list[int] = []
+    running, gate = threading.Event(), threading.Lock()
+    gate.acquire()
+
+    def ours() -> None:
+        idents.append(threading.get_ident())
+        running.set()
+        _wait_for(gate)
+
+    run_soon("test", ours)
+    assert running.wait(TIMEOUT_S)
+    sampler, window = Sampler(NoSpans()), Window(0, 0)
+    sampler.begin(window, time.monotonic_ns())
+    sampler.take_pass(window, time.monotonic_ns())
+    gate.release()
+    assert idents[0] not in sampler._threads
+    assert idents[0] in sampler._own_clocks
+
+
+def test_a_forked_child_that_is_stopped_before_it_started_watches_no_spans() -> None:
+    class Watched(NoSpans):
+        def install(self) -> None:
+            calls.append("install")
+
+        def uninstall(self) -> None:
+            calls.append("uninstall")
+
+        def after_fork(self) -> None:
+            calls.append("after_fork")
+
+    calls: list[str] = []
+    collector = PythonCollector(("wall",), Config(), Watched())
+    collector.start()
+    collector.stop()
+    calls.clear()
+    collector.after_fork()
+    collector.stop()
+    assert calls == ["after_fork", "uninstall"]
 
 
 def test_a_thread_that_has_the_ident_of_one_of_ours_that_ended_is_sampled() -> None:

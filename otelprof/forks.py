@@ -1,0 +1,54 @@
+"""What a thread of ours does and a fork must not see half done: it waits.
+
+A child that is forked while another thread imports inherits modules that are half imported, and their locks,
+held by a thread that it does not have: whoever imports them there waits for ever.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_log = logging.getLogger("otelprof")
+
+# Exporters are imported in 0.1 s, in 3 s on a machine with four times the work that it can do. Not for ever:
+# the import may need one of the thread that forks.
+MAX_WAIT_S = 5.0
+
+
+class _Gate:
+    """Closed to forks while a thread of ours is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # what is imported may itself fork
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+    def before_fork(self) -> None:
+        self._lock.acquire(timeout=MAX_WAIT_S)
+
+    def after_fork_in_parent(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:  # it is not ours, since we have waited in vain
+            _log.warning(
+                "otelprof: a child was forked while a thread of otelprof's was busy for %g s; if it hangs, that is why",
+                MAX_WAIT_S,
+            )
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+
+
+_gate = _Gate()
+kept_whole = _gate.closed
+# Imports take the lock of `logging`, which a fork takes too: after ours, since the last registered is the first called.
+os.register_at_fork(
+    before=_gate.before_fork,
+    after_in_parent=_gate.after_fork_in_parent,
+    after_in_child=_gate.after_fork_in_child,
+)
