@@ -3,7 +3,7 @@
 Every function has its own callers, so a stack that was put together from two moments shows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.native.windows import ELIDED, TRUNCATED, UNREAD, Goal
@@ -16,6 +16,7 @@ CALLERS = {
     "hot_a": {"spin"},
     "hot_b": {"spin"},
     "spin": {"deep"},
+    "linger": {"deep"},
     "deep": {"deep", "spin_at_depth.<locals>.workload"},
     "generator_a": {"advance_a"},
     "generator_b": {"advance_b"},
@@ -24,7 +25,7 @@ CALLERS = {
     "oscillate": {"oscillate", "spin_across_chunks"},
     "spin_across_chunks": {"deep_across_chunks"},
     "spin_generators": {"deep_generators"},
-    "Goal.is_reached": {"spin", "spin_generators", "spin_across_chunks"},
+    "Goal.is_reached": {"spin", "linger", "spin_generators", "spin_across_chunks"},
 }
 # What runs all the time in each workload and stands at one call, with its callers.
 STAYS = {
@@ -64,11 +65,18 @@ def spin(goal: Goal) -> None:
             hot_b(1)
 
 
-def deep(depth: int, goal: Goal) -> None:
+def linger(goal: Goal) -> None:
+    """Stays in itself for longer than a reading takes."""
+    while not goal.is_reached():
+        for _ in range(2_000):
+            pass
+
+
+def deep(depth: int, goal: Goal, leaf: Callable[[Goal], None]) -> None:
     if depth:
-        deep(depth - 1, goal)
+        deep(depth - 1, goal, leaf)
     else:
-        spin(goal)
+        leaf(goal)
 
 
 def generator_a() -> Iterator[None]:
