@@ -58,7 +58,6 @@
 _Static_assert(offsetof(PyThreadState, context_ver) == OP_BRACKET_OFFSET + sizeof(uint64_t), "context_ver");
 
 typedef struct {
-    uintptr_t next;
     uint64_t id;    /* unique in its interpreter, so it tells a reused address */
     uint64_t ident; /* `threading.get_ident()` */
     uint32_t native_id;
@@ -106,7 +105,6 @@ op_thread_parse_tick(const void *copy, op_thread_view *out)
 {
     /* Not a whole PyThreadState: only fields below OP_THREAD_BYTES may be looked at. */
     const PyThreadState *ts = (const PyThreadState *)copy;
-    out->next = (uintptr_t)ts->next;
     out->id = ts->id;
     out->ident = (uint64_t)ts->thread_id;
     out->native_id = (uint32_t)ts->native_thread_id;
@@ -148,8 +146,7 @@ typedef struct {
 } op_gil_view;
 
 typedef struct {
-    uintptr_t threads; /* addresses */
-    uintptr_t gil;
+    uintptr_t address, threads, gil; /* all are addresses */
 } op_interpreter;
 
 _Static_assert(offsetof(PyInterpreterState, threads.head)
@@ -160,6 +157,7 @@ static inline void
 op_interpreter_find(op_interpreter *out)
 {
     PyInterpreterState *interp = PyInterpreterState_Main();
+    out->address = (uintptr_t)interp;
 #if PY_VERSION_HEX >= 0x030D0000 /* offsets move inside a minor series; the interpreter tells its own */
     const _Py_DebugOffsets *offsets = &_PyRuntime.debug_offsets;
     out->threads = (uintptr_t)interp + (uintptr_t)offsets->interpreter_state.threads_head - sizeof(uint64_t);

@@ -1,4 +1,5 @@
-/* objects.h -- str, bytes, and Contexts with their tries, taken apart as copies: what all versions lay out alike.
+/* objects.h -- str, bytes, Contexts with their tries, and the list of thread states, taken apart as copies: what all
+ * versions lay out alike.
  *
  *   _tick      in the sampler's loop; no malloc, no locks, no Python
  *   (none)     with an attached thread state, as any CPython API
@@ -97,6 +98,25 @@ static inline uintptr_t
 op_hamt_root_tick(const void *copy)
 {
     return (uintptr_t)((const PyHamtObject *)copy)->h_root;
+}
+
+/* ---- the list of thread states ---- */
+
+/* How a thread state is linked, newest first (Python/pystate.c, add_threadstate), and whose it is. */
+typedef struct {
+    uintptr_t previous, next, interpreter;
+} op_links_view;
+
+#define OP_LINKS_BYTES sizeof(op_links_view)
+_Static_assert(offsetof(PyThreadState, prev) == offsetof(op_links_view, previous)
+                   && offsetof(PyThreadState, next) == offsetof(op_links_view, next)
+                   && offsetof(PyThreadState, interp) == offsetof(op_links_view, interpreter),
+               "a thread state begins with its links");
+
+static inline void
+op_links_parse_tick(const void *copy, op_links_view *out)
+{
+    memcpy(out, copy, sizeof *out);
 }
 
 #endif

@@ -154,9 +154,9 @@ sample_thread(op_sampler *s, op_record *r, const op_gil_view *gil, uint64_t now_
     const op_walk_status status = op_sample_take_tick(s, r, used_ns, &taken);
     switch (status) {
     case OP_WALK_GONE:
-        if (r->native_id != 0 && op_clock_of_thread_tick(r->native_id) != r->clock) {
-            op_record_begin_tick(s, r, r->native_id, now_ns); /* it was bound to its thread only now */
-            return true;
+        if (r->native_id != 0 && op_clock_of_thread_tick(r->native_id) != r->clock
+            && op_record_begin_tick(s, r, r->native_id, now_ns)) {
+            return true; /* it was bound to its thread only now */
         }
         op_record_drop_tick(s, r, now_ns);
         s->last_discovery_ns = 0; /* whoever has its place in memory now is not at the head of the list */
@@ -175,6 +175,10 @@ sample_thread(op_sampler *s, op_record *r, const op_gil_view *gil, uint64_t now_
         return true;
     case OP_WALK_PROVED:
     case OP_WALK_MOVED:
+        if (r->native_id == 0) {
+            r->sampled_ns = now_ns; /* bound to no thread, so it cannot have run */
+            return true;
+        }
         break;
     }
     r->has_frames = status != OP_WALK_NO_FRAMES;

@@ -2,10 +2,12 @@
 #include "compat.h"
 
 #include "clock.h"
+#include "objects.h"
 #include "records.h"
 
 #define DISCOVERY_NS OP_NS_PER_S /* all thread states are listed at least so often */
 #define LISTED_MOST 8192u
+#define LISTINGS_MOST 3u /* of a list that changes while it is read */
 #define SCRATCH OP_VIEW_BYTES
 
 /* ---- adding ---- */
@@ -66,7 +68,7 @@ is_own(const op_sampler *s, uint32_t native_id)
     return false;
 }
 
-void
+bool
 op_record_begin_tick(op_sampler *s, op_record *r, uint32_t native_id, uint64_t now_ns)
 {
     const uint64_t since_ns = s->last_pass_ns;
@@ -82,6 +84,8 @@ op_record_begin_tick(op_sampler *s, op_record *r, uint32_t native_id, uint64_t n
     r->sampled_ns = since_ns;
     r->pool_ns = 0;
     r->pool_since_ns = now_ns;
+    s->has_clocks = s->has_clocks || r->clock != 0;
+    return r->clock != 0 || native_id == 0 || !s->has_clocks;
 }
 
 static op_record *
@@ -95,56 +99,113 @@ find_record(op_sampler *s, uintptr_t address)
     return NULL;
 }
 
-/* List the thread states, newest first, and make records of the new ones. With `all` to the end of the list,
- * else to the first that is known: new ones are put at the head (Python/pystate.c, add_threadstate). */
-static void
-list_threads(op_sampler *s, uintptr_t head, bool all, uint64_t now_ns)
+/* Read the thread state at `at`, to which the one at `from` leads, or the head of the list if that is 0. False if it is
+ * none, or none any more: what was freed meanwhile may hold anything, also what once was true. */
+static bool
+read_listed(op_sampler *s, uintptr_t from, uintptr_t at, op_thread_view *thread, op_links_view *links)
 {
     op_reader *reader = &s->walker.reader;
-    uint32_t listed = 0;
-    for (uintptr_t at = head; at != 0 && listed < LISTED_MOST; listed++) {
-        op_thread_view thread;
-        if (!op_read_one_tick(reader, at, OP_THREAD_BYTES, SCRATCH)) {
-            return;
+    op_links_view before = {0};
+    if (!op_read_one_tick(reader, at, OP_THREAD_BYTES, SCRATCH)) {
+        return false;
+    }
+    op_thread_parse_tick(reader->view + SCRATCH, thread);
+    op_links_parse_tick(reader->view + SCRATCH, links);
+    if (from != 0) {
+        if (!op_read_one_tick(reader, from, OP_LINKS_BYTES, SCRATCH)) {
+            return false;
         }
-        op_thread_parse_tick(reader->view + SCRATCH, &thread);
+        op_links_parse_tick(reader->view + SCRATCH, &before);
+    }
+    const op_threads_view now = op_threads_tick(&s->interpreter);
+    return (from == 0 ? now.head : before.next) == at && links->previous == from
+           && links->interpreter == s->interpreter.address && thread->id <= now.made;
+}
+
+/* Make a record of a thread. NULL if there is no room, or if it has ended by now. */
+static op_record *
+make_record(op_sampler *s, uintptr_t address, const op_thread_view *thread, uint64_t now_ns)
+{
+    if (s->record_count == OP_RECORDS_MOST) {
+        return NULL;
+    }
+    op_record *r = &s->records[s->record_count];
+    s->record_count += 1;
+    /* Records change places; what was another's goes with the place. */
+    op_prediction *const prediction =
+        r->prediction != NULL ? r->prediction : &s->predictions[s->record_count - 1];
+    *prediction = (op_prediction){0};
+    *r = (op_record){.address = address, .id = thread->id, .ident = thread->ident, .prediction = prediction};
+    if (!op_record_begin_tick(s, r, thread->native_id, now_ns)) {
+        op_record_drop_tick(s, r, now_ns);
+        return NULL;
+    }
+    return r;
+}
+
+/* List the thread states, newest first, and make records of the new ones. With `all` to the end of the list, and drop
+ * the records of those that are not in it; else to the first that is known: new ones are put at the head. False if the
+ * list changed meanwhile. */
+static bool
+list_threads(op_sampler *s, bool all, uint64_t now_ns)
+{
+    uintptr_t from = 0, at = s->listed.head;
+    uint32_t listed = 0, refused = 0;
+    for (uint32_t i = 0; i < s->record_count; i++) {
+        s->records[i].is_listed = false;
+    }
+    while (at != 0 && listed < LISTED_MOST) {
+        op_thread_view thread;
+        op_links_view links;
+        if (!read_listed(s, from, at, &thread, &links)) {
+            return false;
+        }
         op_record *r = find_record(s, at);
         if (r != NULL && r->id != thread.id) {
             op_record_drop_tick(s, r, now_ns);
             r = NULL;
         }
         if (r != NULL && !all) {
-            return;
+            return true;
         }
-        if (r == NULL && s->record_count == OP_RECORDS_MOST) {
-            s->counters.threads_refused += 1;
-            return;
+        refused += r == NULL && s->record_count == OP_RECORDS_MOST;
+        r = r == NULL ? make_record(s, at, &thread, now_ns) : r;
+        if (r != NULL) {
+            r->is_listed = true;
         }
-        if (r == NULL) {
-            r = &s->records[s->record_count];
-            s->record_count += 1;
-            /* Records change places; what was another's goes with the place. */
-            op_prediction *const prediction =
-                r->prediction != NULL ? r->prediction : &s->predictions[s->record_count - 1];
-            *prediction = (op_prediction){0};
-            *r = (op_record){.address = at, .id = thread.id, .ident = thread.ident, .prediction = prediction};
-            op_record_begin_tick(s, r, thread.native_id, now_ns);
-        }
-        at = thread.next;
+        from = at;
+        at = links.next;
+        listed += 1;
     }
+    if (refused > s->counters.threads_refused) {
+        s->counters.threads_refused = refused;
+    }
+    for (uint32_t i = 0; at == 0 && i < s->record_count;) {
+        if (s->records[i].is_listed) {
+            i += 1;
+        }
+        else {
+            op_record_drop_tick(s, &s->records[i], now_ns);
+        }
+    }
+    return true;
 }
 
 /* A thread state that is made changes the count, and then the head of the list: either means to look. */
 void
 op_records_discover_tick(op_sampler *s, uint64_t now_ns)
 {
-    const op_threads_view threads = op_threads_tick(&s->interpreter);
     const bool all = now_ns - s->last_discovery_ns >= DISCOVERY_NS;
-    if (all) {
-        s->last_discovery_ns = now_ns;
+    const op_threads_view now = op_threads_tick(&s->interpreter);
+    bool is_done = !all && now.made == s->listed.made && now.head == s->listed.head;
+    for (uint32_t i = 0; !is_done && i < LISTINGS_MOST; i++) {
+        s->listed = op_threads_tick(&s->interpreter);
+        is_done = list_threads(s, all, now_ns);
     }
-    if (all || threads.made != s->listed.made || threads.head != s->listed.head) {
-        s->listed = threads;
-        list_threads(s, threads.head, all, now_ns);
+    if (!is_done) {
+        s->listed = (op_threads_view){0}; /* again in the next pass */
+    }
+    else if (all) {
+        s->last_discovery_ns = now_ns;
     }
 }

@@ -17,8 +17,8 @@ op_active_window_tick(op_sampler *s)
 void op_records_discover_tick(op_sampler *sampler, uint64_t now_ns);
 
 /* Take what a thread has used so far as its beginning; of a thread born since the last pass all is new, but
- * no more than the time that has passed. */
-void op_record_begin_tick(op_sampler *sampler, op_record *record, uint32_t native_id, uint64_t now_ns);
+ * no more than the time that has passed. False if there is no such thread: it has ended. */
+bool op_record_begin_tick(op_sampler *sampler, op_record *record, uint32_t native_id, uint64_t now_ns);
 
 /* Forget a thread that has ended. The last record takes its place. */
 void op_record_drop_tick(op_sampler *sampler, op_record *record, uint64_t now_ns);

@@ -33,6 +33,7 @@ typedef struct {
     uint32_t native_id;
     clockid_t clock; /* 0: not known yet */
     bool is_own;
+    bool is_listed;  /* it was met when the thread states were listed last */
     bool has_frames; /* it ran Python code when it was looked at last */
     bool is_still; /* its last sample stands as long as its clock does */
     uint64_t switches;      /* of the GIL when it was sampled last */
@@ -85,6 +86,7 @@ typedef struct op_sampler {
     op_prediction *predictions;
     op_threads_view listed; /* the thread states when they were listed last */
     uint32_t record_count;
+    bool has_clocks; /* the clock of some thread could be read, so one that cannot has ended */
     uint64_t last_pass_ns, last_discovery_ns;
     uint64_t looked_ns;          /* when the kernel was asked last whether it would run a thread */
     uint64_t largest_pool_ns[2]; /* CPU time that waits most: in this pass so far, and in the last */

@@ -2,6 +2,7 @@
 #include "compat.h"
 
 #include "clock.h"
+#include "objects.h"
 #include "selftest.h"
 
 #define ATTEMPTS 8
@@ -24,6 +25,7 @@ check_thread(op_sampler *s, PyThreadState *own)
 {
     op_reader *reader = &s->walker.reader;
     op_thread_view thread;
+    op_links_view links;
     if (!op_interpreter_is_static(&s->interpreter)
         || op_threads_tick(&s->interpreter).head
                != (uintptr_t)PyInterpreterState_ThreadHead(PyInterpreterState_Main())
@@ -34,9 +36,10 @@ check_thread(op_sampler *s, PyThreadState *own)
         return refuse("the thread state");
     }
     op_thread_parse_tick(reader->view + SCRATCH, &thread);
+    op_links_parse_tick(reader->view + SCRATCH, &links);
     if (thread.id != PyThreadState_GetID(own) || thread.ident != PyThread_get_thread_ident()
         || thread.native_id != (uint32_t)PyThread_get_thread_native_id()
-        || thread.next != (uintptr_t)PyThreadState_Next(own)) {
+        || links.next != (uintptr_t)PyThreadState_Next(own) || links.interpreter != s->interpreter.address) {
         return refuse("the thread state");
     }
     const op_gil_view gil = op_gil_tick(&s->interpreter);
