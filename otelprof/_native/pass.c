@@ -5,46 +5,10 @@
 #include "records.h"
 #include "sample.h"
 
-#include <fcntl.h>
-#include <sys/types.h>
-#include <unistd.h>
-
 #define POOL_NS (3 * OP_NS_PER_S)   /* CPU time waits so long for its thread to be seen on the CPU */
-#define LOOK_NS (OP_NS_PER_S / 250) /* so often at most the kernel is asked about a thread: 25 us each */
+#define LOOK_NS (OP_NS_PER_S / 250) /* so often at most the kernel is asked about a thread */
 #define LOOK_FOR_NS (OP_NS_PER_S / 500) /* and for so much CPU time at least */
 #define UNASKED_MOST 7u             /* every eighth pass every clock is read */
-
-/* Whether the kernel says that it would not run the thread now ('R' in /proc/self/task/TID/stat). About 25 us.
- * Not where it cannot be asked, as without a descriptor to spare. */
-static bool
-is_known_to_wait(uint32_t native_id)
-{
-    char path[40] = "/proc/self/task/";
-    char text[256];
-    size_t at = 16, digits = 0;
-    char reversed[12];
-    do {
-        reversed[digits++] = (char)('0' + native_id % 10);
-        native_id /= 10;
-    } while (native_id > 0);
-    while (digits > 0) {
-        path[at++] = reversed[--digits];
-    }
-    memcpy(path + at, "/stat", 6);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    const ssize_t got = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    /* "TID (name) STATE ..."; the name may hold anything, so the last parenthesis counts. */
-    for (ssize_t i = got - 1; i > 0; i--) {
-        if (text[i] == ')') {
-            return i + 2 < got && text[i + 2] != 'R';
-        }
-    }
-    return false;
-}
 
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
  * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
@@ -62,7 +26,7 @@ is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t no
         return false;
     }
     s->looked_ns = now_ns;
-    return (taken->flags & OP_FLAG_HELD_GIL) || !is_known_to_wait(r->native_id);
+    return (taken->flags & OP_FLAG_HELD_GIL) || !op_is_known_to_wait_tick(&s->states, r->native_id);
 }
 
 static void

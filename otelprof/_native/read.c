@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,73 +14,18 @@ const char *const op_backend_names[OP_BACKENDS + 1] = {"memfd", "process_vm_read
 #define LOWEST_ADDRESS ((uintptr_t)4096)
 #define HIGHEST_ADDRESS ((uintptr_t)1 << 47) /* user space of x86-64 with four page levels */
 #define MAPPED_BYTES (OP_VIEW_BYTES + OP_SCRATCH_BYTES)
-#define HIGHEST_FD 4096 /* a table of descriptors up to it takes 32 KiB, which a fork copies */
-#define BELOW_THE_TOP 64
 
 /* ---- the descriptor ---- */
-
-static bool
-is_still_ours(const op_reader *reader)
-{
-    struct stat now;
-    return fstat(reader->fd, &now) == 0 && now.st_dev == reader->device && now.st_ino == reader->inode;
-}
-
-/* Close it if it is ours. Keeps errno. */
-static void
-let_go(op_reader *reader)
-{
-    const int error = errno;
-    if (reader->fd >= 0 && is_still_ours(reader)) {
-        (void)close(reader->fd);
-    }
-    reader->fd = -1;
-    errno = error;
-}
 
 /* From here on without the descriptor, whosever it is; `op_reader_check_tick` sees whether that goes well. The
  * view stays: a mapping does not need the descriptor that it was made of. */
 static void
 lose(op_reader *reader)
 {
-    reader->fd = -1;
+    reader->file.fd = -1;
     reader->backend = reader->only ? OP_BACKENDS : OP_BACKEND_VM_READV;
     reader->is_unsure = true;
     reader->descriptors_lost += 1;
-}
-
-/* Take a new descriptor to a high number, which no file gets that the program opens later on. */
-static bool
-keep_high(op_reader *reader, int fd)
-{
-    struct rlimit limit;
-    struct stat file;
-    if (fd < 0) {
-        return false;
-    }
-    if (fstat(fd, &file) != 0) {
-        const int error = errno;
-        (void)close(fd);
-        errno = error;
-        return false;
-    }
-    reader->fd = fd;
-    reader->device = file.st_dev;
-    reader->inode = file.st_ino;
-    int base = HIGHEST_FD;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGHEST_FD) {
-        base = (int)limit.rlim_cur;
-    }
-    /* Where there is no room, lower: most of the numbers may be the program's. */
-    for (base -= BELOW_THE_TOP; base > fd; base /= 2) {
-        op_reader high = *reader;
-        if ((high.fd = fcntl(fd, F_DUPFD_CLOEXEC, base)) >= 0) {
-            let_go(reader);
-            *reader = high;
-            break;
-        }
-    }
-    return true;
 }
 
 /* ---- reading ---- */
@@ -113,7 +56,7 @@ read_proc_mem(const op_reader *reader, const struct iovec *ranges, unsigned coun
 {
     ssize_t done = 0;
     for (unsigned i = 0; i < count; i++) {
-        const ssize_t got = pread(reader->fd, to + done, ranges[i].iov_len,
+        const ssize_t got = pread(reader->file.fd, to + done, ranges[i].iov_len,
                                   (off_t)(uintptr_t)ranges[i].iov_base);
         if (got < 0) {
             return done > 0 ? done : -1;
@@ -134,7 +77,7 @@ copy(const op_reader *reader, const struct iovec *ranges, unsigned count, size_t
     switch (reader->backend) {
     case OP_BACKEND_MEMFD:
         /* Not by libc's name, which AddressSanitizer wraps: it knows no memory that may be anything. */
-        return syscall(SYS_pwritev, reader->fd, ranges, (unsigned long)count, offset, 0ul);
+        return syscall(SYS_pwritev, reader->file.fd, ranges, (unsigned long)count, offset, 0ul);
     case OP_BACKEND_VM_READV:
         return process_vm_readv(reader->pid, &to, 1, ranges, count, 0);
     case OP_BACKEND_PROC_MEM:
@@ -153,7 +96,7 @@ op_read_tick(op_reader *reader, const struct iovec *ranges, unsigned count, size
     ssize_t got = 0;
     if (possible > 0) {
         got = copy(reader, ranges, possible, wanted, offset);
-        if (got < 0 && reader->fd >= 0 && !is_still_ours(reader)) {
+        if (got < 0 && reader->file.fd >= 0 && !op_descriptor_is_ours_tick(&reader->file)) {
             lose(reader); /* in the middle of a pass: it goes on */
             got = copy(reader, ranges, possible, wanted, offset);
         }
@@ -216,21 +159,21 @@ open_backend(op_reader *reader, op_backend backend)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     reader->backend = backend;
-    reader->fd = -1;
+    reader->file.fd = -1;
     reader->pid = getpid();
     reader->view = NULL;
     if (backend == OP_BACKEND_MEMFD) {
         flags = MAP_SHARED;
-        if (!keep_high(reader, open_memfd())) {
+        if (!op_descriptor_take_tick(&reader->file, open_memfd())) {
             return false;
         }
     }
     else if (backend == OP_BACKEND_PROC_MEM
-             && !keep_high(reader, open("/proc/self/mem", O_RDONLY | O_CLOEXEC))) {
+             && !op_descriptor_take_tick(&reader->file, open("/proc/self/mem", O_RDONLY | O_CLOEXEC))) {
         return false;
     }
     void *const view = mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, flags,
-                            backend == OP_BACKEND_MEMFD ? reader->fd : -1, 0);
+                            backend == OP_BACKEND_MEMFD ? reader->file.fd : -1, 0);
     reader->view = view == MAP_FAILED ? NULL : view;
     if (reader->view == NULL || !probe(reader)) {
         const int error = errno;
@@ -244,7 +187,7 @@ open_backend(op_reader *reader, op_backend backend)
 bool
 op_reader_open_nogil(op_reader *reader, op_backend first, bool only)
 {
-    *reader = (op_reader){.first = first, .only = only, .fd = -1};
+    *reader = (op_reader){.first = first, .only = only, .file = {.fd = -1}};
     for (int backend = (int)first; backend < OP_BACKENDS; backend++) {
         if (open_backend(reader, (op_backend)backend)) {
             return true;
@@ -282,7 +225,7 @@ op_reader_check_tick(op_reader *reader)
     if (reader->view == NULL) {
         return;
     }
-    if (reader->fd >= 0 && !is_still_ours(reader)) {
+    if (reader->file.fd >= 0 && !op_descriptor_is_ours_tick(&reader->file)) {
         lose(reader);
     }
     for (size_t i = 0; reader->is_unsure && i < sizeof ways / sizeof ways[0]; i++) {
@@ -299,5 +242,5 @@ op_reader_close_nogil(op_reader *reader)
         (void)munmap(reader->view, MAPPED_BYTES);
         reader->view = NULL;
     }
-    let_go(reader);
+    op_descriptor_close_tick(&reader->file);
 }

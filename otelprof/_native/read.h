@@ -7,11 +7,8 @@
  *   process_vm_readv   one call, but each range pins its pages; some sandboxes forbid it
  *   proc_mem           one pread() of /proc/self/mem a range
  *
- * A descriptor is a number that the program may close, as everyone does who closes what he does not own
- * (os.closerange(3, 65536), before a daemon), and that the program's next file may get. To write there or to
- * close it would be the program's loss. So ours has a high number, which files that are opened do not get; and
- * it is used only after a look at which file it is, once a pass. One that is not ours any more is left alone,
- * and memory is read in a way that needs none.
+ * Whether the descriptor still is ours is looked at once a pass (descriptor.h). If it is not, memory is read in a way
+ * that needs none.
  *
  *   _tick      in the sampler's loop; no malloc, no locks, no Python
  *   _nogil     from C without an attached thread state; may block
@@ -25,6 +22,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "descriptor.h"
+
 #define OP_VIEW_BYTES ((size_t)1 << 20)    /* what one batch may copy */
 #define OP_SCRATCH_BYTES ((size_t)1 << 17) /* behind it, for single reads that must not overwrite a batch */
 
@@ -37,9 +36,7 @@ typedef struct {
     op_backend first; /* the way that was asked for; with `only` no other */
     bool only;
     bool is_unsure; /* the descriptor was lost, and what takes its place was not tried yet */
-    int fd;         /* -1: none */
-    dev_t device;   /* which file it must be */
-    ino_t inode;
+    op_descriptor file;
     pid_t pid;
     uint8_t *view; /* OP_VIEW_BYTES + OP_SCRATCH_BYTES; NULL: closed */
     uint64_t short_reads;

@@ -119,7 +119,7 @@ op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
     }
     lay_out(s);
     empty(s);
-    s->walker.reader.fd = -1;
+    s->walker.reader.file.fd = -1;
     s->random = op_clock_monotonic_ns_tick() | 1;
     if (!init_lock(s) || !op_reader_open_nogil(&s->walker.reader, first, only)) {
         const int error = errno;
@@ -202,6 +202,7 @@ op_sampler_stop_nogil(op_sampler *s)
             op_pass_tick(s, now_ns); /* so that little is left without a stack */
             op_pass_end_tick(s, now_ns);
         }
+        op_states_close_tick(&s->states);
         (void)pthread_cond_signal(&s->wake);
     }
     (void)pthread_mutex_unlock(&s->lock);
@@ -358,6 +359,7 @@ after_fork_in_child(void)
 {
     for (op_sampler *s = samplers; s != NULL; s = s->next) {
         op_reader_close_nogil(&s->walker.reader);
+        op_states_close_tick(&s->states);
         empty(s);
         (void)init_lock(s);
     }

@@ -18,6 +18,7 @@
 #include "compat.h"
 
 #include "codes.h"
+#include "state.h"
 #include "walk.h"
 #include "window.h"
 
@@ -88,6 +89,7 @@ typedef struct op_sampler {
     uint32_t record_count;
     bool has_clocks; /* the clock of some thread could be read, so one that cannot has ended */
     uint64_t last_pass_ns, last_discovery_ns;
+    op_states states;
     uint64_t looked_ns;          /* when the kernel was asked last whether it would run a thread */
     uint64_t largest_pool_ns[2]; /* CPU time that waits most: in this pass so far, and in the last */
     struct {
