@@ -1,7 +1,7 @@
 """The C core's contract, written by hand: a sampler without the GIL, and OpenTelemetry's context in C.
 
 Threads: everything here is called with the GIL held, by any thread. `Sampler` methods may wait for the end
-of a pass (well below a millisecond) and give the GIL up for that long.
+of a pass and give the GIL up for that long: well below a millisecond, some with thousands of frames or threads.
 """
 
 from collections.abc import Callable, Mapping

@@ -316,7 +316,9 @@ def start(config: Config | None = None, **settings: object) -> Profiler:
     with _default.lock:
         profiler = _default.profiler
         if profiler is None:
-            profiler = _default.profiler = Profiler(config, **settings)
+            profiler = Profiler(config, **settings)
+            # A signal's handler may have started one meanwhile: that is the one then.
+            profiler = _default.profiler = _default.profiler or profiler
         elif settings or config is not None:
             names = ", ".join(settings) or "the configuration given"
             _log.warning("otelprof runs already: %s not used", names)

@@ -86,3 +86,59 @@ def test_a_start_may_be_undone_while_it_is_being_done() -> None:
     assert not thread.is_alive()
     assert seen == [False, "stopped"]
     assert profiler.stop()
+
+
+STARTED_IN_START = """
+import os, signal
+import otelprof
+from otelprof import profiler
+from tests.targets.burning import tell
+
+make, made = profiler._collectors, []
+
+def make_and_be_interrupted(*arguments):
+    made.append(1)
+    if len(made) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return make(*arguments)
+
+profiler._collectors = make_and_be_interrupted
+signal.signal(signal.SIGTERM, lambda *_: otelprof.start(exporters=("none",)))
+otelprof.start(exporters=("none",))
+running = len(profiler._running)
+tell(made=len(made), running=running, stopped=otelprof.stop(), left=len(profiler._running))
+"""
+
+STOPPED_IN_IMPORT = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+import otelprof
+
+answers = []
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "otelprof.pipeline" and not answers:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, lambda *_: answers.append(otelprof.stop()))
+sys.meta_path.insert(0, Interrupting())
+otelprof.start(exporters=("none",))
+stopped = otelprof.stop()
+from tests.targets.burning import tell
+tell(answers=answers, stopped=stopped)
+"""
+
+
+class TestInTheMiddleOfAStart:
+    def test_another_start_is_the_same_one(self, tmp_path: Path) -> None:
+        finished = run([sys.executable, "-c", STARTED_IN_START], tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts == {"made": 2, "running": 1, "stopped": True, "left": 0}
+
+    def test_a_stop_while_the_profiler_is_imported_has_nothing_to_stop(
+        self, tmp_path: Path
+    ) -> None:
+        finished = run([sys.executable, "-c", STOPPED_IN_IMPORT], tmp_path)
+        assert (finished.code, finished.said) == (0, [])
+        assert finished.facts == {"answers": [True], "stopped": True}

@@ -9,6 +9,7 @@
 #define ADDRESS_SLOTS (2u * OP_CODES_MOST)
 #define TEXT_SLOTS (2u * OP_TEXTS_MOST)
 #define SCRATCH OP_VIEW_BYTES /* offset in the reader's view */
+#define UNKNOWN_TEXT "(name not read)" /* of an object of a subclass of str, which is laid out in its own way */
 
 _Static_assert(4 * OP_FILENAME_BYTES <= OP_SCRATCH_BYTES, "a filename of 4-byte characters is read at once");
 _Static_assert(OP_LINETABLE_BYTES <= OP_SCRATCH_BYTES, "a line table is read at once");
@@ -224,9 +225,12 @@ copy_text(op_codes *codes, op_reader *reader, uintptr_t address, uint32_t most, 
 {
     op_text_view text;
     char utf8[OP_FILENAME_BYTES];
-    if (!op_read_one_tick(reader, address, OP_TEXT_BYTES, SCRATCH)
-        || !op_text_parse_tick(reader->view + SCRATCH, address, &text)) {
+    if (!op_read_one_tick(reader, address, OP_TEXT_BYTES, SCRATCH)) {
         return TORN;
+    }
+    if (!op_text_parse_tick(reader->view + SCRATCH, address, &text)) {
+        *offset = intern_text(codes, UNKNOWN_TEXT, sizeof UNKNOWN_TEXT - 1);
+        return *offset == UINT32_MAX ? FULL : COPIED;
     }
     const size_t length = text.length < most ? text.length : most; /* a character is a byte at least */
     if (length > 0 && !op_read_one_tick(reader, text.data, length * text.kind, SCRATCH)) {

@@ -71,6 +71,7 @@ repeat_sample(op_sampler *s, op_record *r, uint64_t now_ns)
     const uint64_t wall_ns = now_ns - r->sampled_ns;
     s->counters.unmoved += 1;
     s->counters.samples += 1;
+    s->counters.unknown += r->label == OP_UNKNOWN_LABEL;
     if (r->group == UINT32_MAX) {
         r->group = op_record_add_tick(s, r, r->stack, r->label, r->flags, 1, wall_ns, 0, now_ns);
     }
@@ -130,6 +131,8 @@ sample_thread(op_sampler *s, op_record *r, const op_gil_view *gil, uint64_t now_
             /* On its way into or out of Python: the sample counts, but what it does is not known. */
             taken = (op_sample){.stack = op_window_synthetic_tick(op_active_window_tick(s), OP_CODE_UNREAD),
                                 .label = OP_UNKNOWN_LABEL};
+            op_active_window_tick(s)->losses[OP_LOSS_TORN] += 1;
+            s->counters.torn += 1;
             break;
         }
         /* In C, or not begun: its time is not Python's, its CPU time that of "threads that are not". */

@@ -117,6 +117,8 @@ op_sampler_open_nogil(op_sampler *s, op_backend first, bool only)
         s->memory = NULL;
         return false;
     }
+    /* Little of it is used, here and there. Where that cannot be said, there are no huge pages. */
+    (void)madvise(s->memory, s->memory_bytes, MADV_NOHUGEPAGE);
     lay_out(s);
     empty(s);
     s->walker.reader.file.fd = -1;
@@ -208,6 +210,9 @@ op_sampler_stop_nogil(op_sampler *s)
     (void)pthread_mutex_unlock(&s->lock);
     if (was_running) {
         (void)pthread_join(thread, NULL); /* it holds nothing and waits for nothing but `lock` */
+        (void)pthread_mutex_lock(&s->lock);
+        s->sampler_clock = 0; /* its number may be another thread's now */
+        (void)pthread_mutex_unlock(&s->lock);
     }
     (void)pthread_mutex_unlock(&s->life);
 }

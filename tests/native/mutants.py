@@ -118,9 +118,9 @@ LIES = {
         ),
         Mutation(
             "next",
-            "compat.h",
-            "out->next = (uintptr_t)ts->next;",
-            "out->next = (uintptr_t)(MUTATED ? ts : ts->next);",
+            "objects.h",
+            "memcpy(out, copy, sizeof *out);",
+            "memcpy(out, copy, sizeof *out), out->next += 8 * MUTATED;",
         ),
     ),
     "the frame": (

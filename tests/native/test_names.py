@@ -7,6 +7,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -279,6 +280,19 @@ def test_t11_names_are_kept_up_to_their_limit(kind: str) -> None:
     found = next(frame for frame in row.stack.frames if frame.filename.startswith("/src/"))
     assert found.name == cut(name)
     assert found.filename == f"/src/{name}.py".encode()[:1_024].decode("utf-8", "ignore")
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def test_t11_a_name_of_a_subclass_of_str_costs_no_more_than_the_name() -> None:
+    scope: dict[str, Any] = {}
+    source = "def wait(gate):\n    return gate.wait()\n"
+    exec(compile(source, Text("/src/text.py"), "exec"), scope)
+    _, row = frozen(scope["wait"])
+    frame = row.stack.frames[row.names.index(MARK) + 1]
+    assert (frame.name, frame.filename, frame.line) == ("wait", "(name not read)", 2)
 
 
 def test_t11_nested_names_are_qualified() -> None:
