@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(wildcard otelprof/_native/*.c otelprof/_native/*.h)
 
-.PHONY: demo test check format backends proto bench pythons test-core sanitize fuzz soak clean
+.PHONY: demo test check format backends browser proto bench pythons test-core sanitize fuzz soak clean
 
 demo: $(VENV)/core
 	$(PY) -m examples.demo
@@ -26,6 +26,10 @@ format: $(VENV)/ready
 # The real programs that some tests talk to. Needs Go; a few minutes once, cached outside the tree.
 backends: $(VENV)/ready
 	$(PY) -m tests.e2e.backends
+
+# A headless browser, and the pages of others that tests open in it. Needs npm, and root where there is no Chromium.
+browser: $(VENV)/ready
+	$(PY) -m tests.e2e.browser
 
 # One of benchmarks/: make bench BENCH=workloads ARGS="--rounds 3"
 BENCH ?= sampler

@@ -5,6 +5,7 @@ import sys
 import click
 
 from otelprof.cli.doctor import doctor
+from otelprof.cli.export import export
 from otelprof.cli.run import run
 from otelprof.cli.show import show
 from otelprof.errors import OtelprofError
@@ -18,6 +19,7 @@ def commands() -> None:
 
 
 commands.add_command(doctor)
+commands.add_command(export)
 commands.add_command(run)
 commands.add_command(show)
 

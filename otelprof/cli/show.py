@@ -72,7 +72,7 @@ def show(profile: tuple[Path, ...], by: str, limit: int) -> None:
 
     Spans are read from `NAME.spans.jsonl` beside `NAME.pb.gz`. A directory stands for all its profiles.
     """
-    shown = load(_files(profile))
+    shown = load(profile_files(profile))
     click.echo(describe(shown))
     click.echo()
     if by == "span":
@@ -81,7 +81,12 @@ def show(profile: tuple[Path, ...], by: str, limit: int) -> None:
         _print_functions(summary.by_function(shown.profiles), limit)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def profile_files(paths: Sequence[Path]) -> list[Path]:
+    """`paths`, with the profiles in a directory in its place.
+
+    Raises:
+        OtelprofError: a directory has none.
+    """
     files: list[Path] = []
     for path in paths:
         found = sorted(path.glob("*.pb.gz")) if path.is_dir() else [path]
