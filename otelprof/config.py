@@ -15,6 +15,15 @@ from typing import Any, Literal, TypeVar, cast
 from urllib.parse import unquote
 
 from otelprof.errors import ConfigError
+from otelprof.list_settings import (
+    LISTS,
+    Pairs,
+    list_of_argument,
+    parse_expressions,
+    parse_names,
+    parse_optional_names,
+    parse_pairs,
+)
 
 _log = logging.getLogger("otelprof")
 
@@ -23,6 +32,8 @@ Compression = Literal["none", "gzip"]
 SpanId = Literal["own", "root"]
 SamplerChoice = Literal["auto", "core", "python"]
 
+# `redact` is the last: what the others add is not to tell a secret either.
+DEFAULT_PROCESSORS = ("filter", "enrich", "redact")
 MAX_DURATION_S = 86_400.0
 MIN_FLUSH_S = 0.1
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
@@ -61,6 +72,10 @@ class Config:
         rate_hz: samples per second and thread (`OTELPROF_RATE`), 1 to 1000.
         sampler: who takes the samples of `cpu` and `wall` (`OTELPROF_SAMPLER`).
         flush_s: how often profiles leave, in seconds (`OTELPROF_FLUSH`).
+        processors: what profiles go through before they leave, in this order (`OTELPROF_PROCESSORS`).
+        filter_include, filter_exclude: rules of `filter`, see processors/filter.py (`OTELPROF_FILTER_…`).
+        enrich_resource, enrich_labels: keys and values that `enrich` adds (`OTELPROF_ENRICH_…`).
+        redact_patterns: expressions of what `redact` replaces besides its own (`OTELPROF_REDACT_PATTERNS`).
         exporters: names of exporters (`OTELPROF_EXPORTER`); `none` or empty for no exporter.
         span_id: which id goes into `pyroscope.profile.id` and OTLP links (`OTELPROF_SPAN_ID`).
         file_dir: where `file` writes (`OTELPROF_FILE_DIR`).
@@ -73,6 +88,12 @@ class Config:
     rate_hz: float = 100.0
     sampler: SamplerChoice = "auto"
     flush_s: float = 15.0
+    processors: tuple[str, ...] = DEFAULT_PROCESSORS
+    filter_include: tuple[str, ...] = ()
+    filter_exclude: tuple[str, ...] = ()
+    enrich_resource: Pairs = ()
+    enrich_labels: Pairs = ()
+    redact_patterns: tuple[str, ...] = ()
     exporters: tuple[str, ...] = ("otlp",)
     span_id: SpanId = "own"
     file_dir: Path = Path("otelprof-profiles")
@@ -119,14 +140,8 @@ class Config:
         """`value` in the type of the field, from the types that a caller would naturally use."""
         if name in {"output", "file_dir"} and isinstance(value, str):
             return Path(value)
-        if name in {"collect", "exporters"}:
-            parts = value.split(",") if isinstance(value, str) else value
-            value = tuple(part.strip() if isinstance(part, str) else part for part in parts)
-            if name == "exporters":
-                value = tuple(part for part in value if part not in {"", "none"})
-            if not all(isinstance(part, str) for part in value):
-                raise ConfigError(f"{name}: {value!r} is not a list of names")
-            return value
+        if name in LISTS:
+            return list_of_argument(name, value)
         if not isinstance(value, _ARGUMENT_TYPES[name]):
             raise ConfigError(f"{name}: {value!r} cannot be used")
         return value
@@ -166,7 +181,17 @@ def read_environment(environ: Mapping[str, str] | None = None) -> tuple[Config, 
         rate_hz=env.read("rate_hz", ["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
         sampler=cast("SamplerChoice", sampler),
         flush_s=env.read("flush_s", ["OTELPROF_FLUSH"], _parse_flush_s, default=15.0),
-        exporters=env.read("exporters", ["OTELPROF_EXPORTER"], _parse_exporters, default=("otlp",)),
+        processors=env.read(
+            "processors", ["OTELPROF_PROCESSORS"], parse_optional_names, default=DEFAULT_PROCESSORS
+        ),
+        filter_include=env.read_list("filter_include", parse_expressions),
+        filter_exclude=env.read_list("filter_exclude", parse_expressions),
+        enrich_resource=env.read_list("enrich_resource", env.pairs),
+        enrich_labels=env.read_list("enrich_labels", env.pairs),
+        redact_patterns=env.read_list("redact_patterns", parse_expressions),
+        exporters=env.read(
+            "exporters", ["OTELPROF_EXPORTER"], parse_optional_names, default=("otlp",)
+        ),
         span_id=cast("SpanId", span_id),
         file_dir=env.read(
             "file_dir", ["OTELPROF_FILE_DIR"], Path, default=Path("otelprof-profiles")
@@ -209,6 +234,14 @@ class _Environment:
                 self.sources[setting] = name
                 return value
         return default
+
+    def read_list(
+        self, setting: str, parse: Callable[[str], tuple[_Value, ...]]
+    ) -> tuple[_Value, ...]:
+        return self.read(setting, [f"OTELPROF_{setting.upper()}"], parse, default=())
+
+    def pairs(self, text: str) -> Pairs:
+        return parse_pairs(text, self.text)
 
 
 def _output(env: _Environment) -> Path | None:
@@ -315,19 +348,11 @@ def _parse_rate_hz(text: str) -> float:
     return value
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def _parse_kinds(text: str) -> tuple[str, ...]:
-    kinds = _parse_names(text)
+    kinds = parse_names(text)
     if not kinds:
         raise ValueError("names no kind of profile")
     return kinds
-
-
-def _parse_exporters(text: str) -> tuple[str, ...]:
-    return tuple(name for name in _parse_names(text) if name.lower() != "none")
 
 
 def _parse_file(text: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Collectors and exporters by name: otelprof's own in one table, those of other packages by entry point.
+"""Collectors, processors and exporters by name: otelprof's own in one table, those of other packages by entry point.
 
 Entry points are looked at for other names only: that reads a file of every installed package, which takes
 longer than all else at the start (docs/decisions/0008).
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 COLLECTORS = "otelprof.collectors"
+PROCESSORS = "otelprof.processors"
 EXPORTERS = "otelprof.exporters"
 
 # By group of entry points and name, what an entry point would say: `module:attribute`.
@@ -21,6 +22,11 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     COLLECTORS: {
         "cpu": "otelprof.collectors.stack:stack_collector",
         "wall": "otelprof.collectors.stack:stack_collector",
+    },
+    PROCESSORS: {
+        "enrich": "otelprof.processors.enrich:from_config",
+        "filter": "otelprof.processors.filter:from_config",
+        "redact": "otelprof.processors.redact:from_config",
     },
     EXPORTERS: {
         "file": "otelprof.exporters.file:from_config",

@@ -1,4 +1,4 @@
-"""The seams of otelprof, on one page: what a collector and an exporter promise.
+"""The seams of otelprof, on one page: what a collector, a processor and an exporter promise.
 
 Threads, deadlines and errors are part of the promise and stand in the docstrings. Each implementation
 proves itself in its own file with a `TYPE_CHECKING` line.
@@ -6,9 +6,9 @@ proves itself in its own file with a `TYPE_CHECKING` line.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from otelprof.model import Batch, Profile
+from otelprof.model import Batch, Profile, SpanRecord
 
 
 class Collector(Protocol):
@@ -66,6 +66,35 @@ class Collector(Protocol):
         Called in the child before any other method, and from a thread of otelprof's: the application runs on
         meanwhile. `start` follows if the parent was sampling, else `stop`.
         """
+        ...
+
+
+class Processor(Protocol):
+    """Makes of each profile another one, before anything leaves. Called from one thread at a time.
+
+    Attributes:
+        is_required: a profile that it could not process must not leave: it is dropped and counted. Else the
+            profile leaves as it was.
+    """
+
+    is_required: bool
+
+    def process(self, profile: Profile) -> Profile:
+        """The profile that goes on instead of `profile`; one without rows does not leave.
+
+        Pure: equal input, equal output, no I/O. Resource and id are there, and the id stays. In milliseconds,
+        with the interpreter's lock held: work on the tables, where each function, stack and label set stands
+        once. Samples that are left out belong into `losses`. May raise: it is counted, and said once.
+        """
+        ...
+
+
+@runtime_checkable
+class SpanRecordProcessor(Protocol):
+    """What a `Processor` has besides if it changes the spans that leave beside profiles, too."""
+
+    def process_span(self, span: SpanRecord) -> SpanRecord:
+        """The span that goes on instead of `span`; otherwise as `Processor.process`."""
         ...
 
 

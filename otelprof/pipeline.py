@@ -21,6 +21,7 @@ from otelprof.errors import OtelprofError
 from otelprof.forks import kept_whole
 from otelprof.interfaces import Collector, Exporter, Outcome
 from otelprof.model import PROFILE_ID_BYTES, Attributes, Batch, Profile, SpanRecord
+from otelprof.processors.chain import ProcessorChain
 from otelprof.threads import OwnThread
 
 _log = logging.getLogger("otelprof")
@@ -197,6 +198,7 @@ class Pipeline:
         resource: the attributes of the process, read anew at every flush.
         flush_s: seconds between two flushes.
         on_tick: called about once a second until it returns True.
+        processors: what profiles and spans go through before they leave; none for as they are.
     """
 
     def __init__(  # noqa: PLR0913 - the ends that it joins
@@ -208,6 +210,7 @@ class Pipeline:
         resource: Callable[[], Attributes],
         flush_s: float,
         on_tick: Callable[[], bool],
+        processors: ProcessorChain | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._collectors = collectors
@@ -216,6 +219,7 @@ class Pipeline:
         self._resource = resource
         self._flush_ns = round(flush_s * NS_PER_S)
         self._on_tick = on_tick
+        self._processors = processors or ProcessorChain({})
         self._clock = clock
         self._reset()
 
@@ -269,11 +273,12 @@ class Pipeline:
         """Begin anew in a forked child, with nothing of the parent's."""
         for lane in self._lanes:
             lane.after_fork()
+        self._processors.after_fork()
         self._reset()
 
     def statistics(self) -> dict[str, int]:
         """What was collected, and what each exporter did with it, in profiles."""
-        counted = dict(self._collected)
+        counted = dict(self._collected) | self._processors.statistics()
         for lane in self._lanes:
             counted.update({f"{lane.name}.{what}": n for what, n in lane.counters.items()})
         return counted
@@ -343,9 +348,12 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - detectors of the application's: a profile without is better than none
             _log.exception("otelprof: the resource cannot be read")
             resource = ()
-        profiles = tuple(_completed(profile, resource) for profile in drained)
-        self._collected["collected_profiles"] += len(profiles)
-        batch = Batch(profiles, self._take_spans(), resource)
+        self._collected["collected_profiles"] += len(drained)
+        profiles = self._processors.process([_completed(p, resource) for p in drained])
+        if not profiles:
+            return  # nothing of them may leave
+        spans = self._processors.process_spans(self._take_spans())
+        batch = Batch(tuple(profiles), spans, profiles[0].resource)
         for lane in self._lanes:
             lane.put(batch)
 

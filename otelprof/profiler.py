@@ -19,6 +19,7 @@ from otelprof.interfaces import Collector, Exporter
 from otelprof.labels import Spans, spans_by
 from otelprof.model import Attributes
 from otelprof.pipeline import Pipeline
+from otelprof.processors.chain import build_chain
 from otelprof.spans import SpanLog, SpanRecorder, current_resource, record_spans_of_provider
 from otelprof.threads import run_soon
 
@@ -60,6 +61,7 @@ class Profiler:
             resource=_resource,
             flush_s=self.config.flush_s,
             on_tick=self._watch_provider,
+            processors=build_chain(self.config, from_caller),
         )
 
     def start(self) -> None:

@@ -32,6 +32,23 @@ READ = [
     ("OTELPROF_SAMPLER", "Python", "sampler", "python"),
     ("OTELPROF_FLUSH", "250ms", "flush_s", 0.25),
     ("OTELPROF_FLUSH", "2m", "flush_s", 120.0),
+    ("OTELPROF_PROCESSORS", "redact, filter,redact", "processors", ("redact", "filter")),
+    ("OTELPROF_PROCESSORS", "None", "processors", ()),
+    (
+        "OTELPROF_FILTER_INCLUDE",
+        "module=a; file=~b{1,2};",
+        "filter_include",
+        ("module=a", "file=~b{1,2}"),
+    ),
+    ("OTELPROF_FILTER_EXCLUDE", "label.k=v w", "filter_exclude", ("label.k=v w",)),
+    (
+        "OTELPROF_ENRICH_RESOURCE",
+        "a.b=c%20d, e=%24f, g=$UNSET",
+        "enrich_resource",
+        (("a.b", "c d"), ("e", "$f")),
+    ),
+    ("OTELPROF_ENRICH_LABELS", "zone=", "enrich_labels", (("zone", ""),)),
+    ("OTELPROF_REDACT_PATTERNS", "acme;[0-9]{4}", "redact_patterns", ("acme", "[0-9]{4}")),
     ("OTELPROF_EXPORTER", "file, otlp", "exporters", ("file", "otlp")),
     ("OTELPROF_EXPORTER", "none", "exporters", ()),
     ("OTELPROF_SPAN_ID", "root", "span_id", "root"),
@@ -61,6 +78,12 @@ class TestDefaults:
             rate_hz=100.0,
             sampler="auto",
             flush_s=15.0,
+            processors=("filter", "enrich", "redact"),
+            filter_include=(),
+            filter_exclude=(),
+            enrich_resource=(),
+            enrich_labels=(),
+            redact_patterns=(),
             exporters=("otlp",),
             span_id="own",
             file_dir=Path("otelprof-profiles"),
@@ -216,6 +239,12 @@ class TestEndpoint:
         assert endpoint == "http://collector:4318/v1development/profiles"
 
 
+class TestPairs:
+    def test_take_values_from_other_variables(self) -> None:
+        environ = {"OTELPROF_ENRICH_LABELS": "pod=$POD_NAME,zone=$ZONE", "POD_NAME": "shop%207"}
+        assert from_environment(environ).enrich_labels == (("pod", "shop%207"),)
+
+
 class TestOutput:
     def test_belongs_to_the_process_that_was_started_for_it(
         self, monkeypatch: pytest.MonkeyPatch
@@ -258,6 +287,25 @@ class TestArguments:
     def test_output_may_be_text(self) -> None:
         assert Config().with_arguments({"output": "out.pb.gz"}).output == Path("out.pb.gz")
 
+    @pytest.mark.parametrize(
+        ("name", "given", "value"),
+        [
+            ("processors", "redact, filter", ("redact", "filter")),
+            ("processors", "none", ()),
+            ("processors", ["filter"], ("filter",)),
+            ("exporters", ("file", "none"), ("file",)),
+            ("collect", "wall", ("wall",)),
+            ("filter_exclude", "module=a;file=b", ("module=a", "file=b")),
+            ("filter_exclude", ["file=a;b, c"], ("file=a;b, c",)),
+            ("enrich_labels", {"zone": "$b"}, (("zone", "$b"),)),
+            ("enrich_labels", [("zone", "b")], (("zone", "b"),)),
+        ],
+    )
+    def test_lists_may_be_given_in_several_ways(
+        self, name: str, given: object, value: object
+    ) -> None:
+        assert getattr(Config().with_arguments({name: given}), name) == value
+
     def test_an_unknown_one_is_named_beside_those_there_are(self) -> None:
         with pytest.raises(ConfigError, match=r"^rate: no such setting; there are .*\brate_hz\b"):
             Config().with_arguments({"rate": 50})
@@ -279,6 +327,15 @@ class TestArguments:
             ("sampler", "c", "sampler: 'c' is not 'auto', 'core' or 'python'"),
             ("sampler", None, "sampler.*None"),
             ("collect", (), "collect: names no kind of profile"),
+            ("collect", 5, "collect: 5 cannot be used"),
+            ("processors", (5,), r"processors: \(5,\) is not a list of texts"),
+            ("filter_include", None, "filter_include: None cannot be used"),
+            ("enrich_labels", "zone", "enrich_labels: 'zone' cannot be used"),
+            ("enrich_labels", {"zone": 5}, "enrich_labels: .*expected keys and values as text"),
+            ("enrich_labels", {"": "x"}, "enrich_labels: .*expected keys and values as text"),
+            ("enrich_resource", {"k" * 65: ""}, "'kkkk.*expected a key of at most 64 characters"),
+            ("enrich_resource", {"k": "v" * 257}, "'k': .*with a value of at most 256"),
+            ("enrich_labels", {str(n): "" for n in range(17)}, "expected at most 16 keys"),
         ],
     )
     def test_a_bad_one_is_the_callers_mistake(self, name: str, value: object, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Collectors and exporters by name: otelprof's own, and those that other packages bring."""
+"""Collectors, processors and exporters by name: otelprof's own, and those that other packages bring."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ import pytest
 from otelprof.collectors.stack import stack_collector
 from otelprof.errors import ConfigError, ExporterError, OtelprofError
 from otelprof.exporters import file, otlp
-from otelprof.extensions import COLLECTORS, EXPORTERS, load
+from otelprof.extensions import COLLECTORS, EXPORTERS, PROCESSORS, load
+from otelprof.processors import enrich, filter, redact  # noqa: A004 - a module
 from otelprof.profiler import Profiler
 
 PATIENCE_S = 30.0
@@ -27,6 +28,15 @@ def moods(kinds, config, spans):
 
 def pigeon(config):
     return exporter
+
+class Quiet:
+    is_required = True
+
+    def process(self, profile):
+        raise LookupError("of their own")
+
+def quiet(config):
+    return Quiet()
 """
 ENTRY_POINTS = """
 [otelprof.collectors]
@@ -36,6 +46,13 @@ gone = nowhere:moods
 stale = theirs:Moods
 broken = broken:moods
 
+[otelprof.processors]
+quiet = theirs:quiet
+redact = theirs:quiet
+gone = nowhere:quiet
+stale = theirs:Silent
+broken = broken:quiet
+
 [otelprof.exporters]
 pigeon = theirs:pigeon
 file = theirs:pigeon
@@ -43,12 +60,16 @@ gone = nowhere:pigeon
 stale = theirs:Pigeon
 broken = broken:pigeon
 """
-ERRORS: dict[str, type[OtelprofError]] = {COLLECTORS: ConfigError, EXPORTERS: ExporterError}
+ERRORS: dict[str, type[OtelprofError]] = {
+    COLLECTORS: ConfigError,
+    PROCESSORS: ConfigError,
+    EXPORTERS: ExporterError,
+}
 
 
 @pytest.fixture
 def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], ModuleType]]:
-    """Another package is installed, with collectors and exporters of its own. Gives its module."""
+    """Another package is installed, with collectors, processors and exporters of its own. Gives its module."""
     (tmp_path / "theirs.py").write_text(THEIRS)
     (tmp_path / "broken.py").write_text("raise LookupError('of their own')")
     folder = tmp_path / "theirs-1.0.dist-info"
@@ -68,6 +89,9 @@ class TestOwn:
         [
             (COLLECTORS, "cpu", stack_collector),
             (COLLECTORS, "wall", stack_collector),
+            (PROCESSORS, "enrich", enrich.from_config),
+            (PROCESSORS, "filter", filter.from_config),
+            (PROCESSORS, "redact", redact.from_config),
             (EXPORTERS, "file", file.from_config),
             (EXPORTERS, "otlp", otlp.from_config),
         ],
@@ -90,8 +114,19 @@ class TestTheirs:
             assert profiler.health()["pigeon.delivered_profiles"] == 2
         assert caplog.records == []
 
+    def test_process_under_their_names(
+        self, theirs: Callable[[], ModuleType], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with Profiler(collect="moods", exporters="pigeon", processors="quiet") as profiler:
+            theirs().collector.give(2)
+            assert profiler.flush(PATIENCE_S)
+            assert profiler.health()["processors.quiet.errors"] == 2
+            assert "pigeon.delivered_profiles" not in profiler.health()
+        (record,) = caplog.records
+        assert "quiet: profiles that it cannot process do not leave" in record.getMessage()
+
     @pytest.mark.usefixtures("theirs")
-    @pytest.mark.parametrize("group", [COLLECTORS, EXPORTERS])
+    @pytest.mark.parametrize("group", [COLLECTORS, PROCESSORS, EXPORTERS])
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
@@ -129,6 +164,7 @@ class TestTheirs:
         ("group", "known"),
         [
             (COLLECTORS, "broken, cpu, gone, moods, stale, wall"),
+            (PROCESSORS, "broken, enrich, filter, gone, quiet, redact, stale"),
             (EXPORTERS, "broken, file, gone, otlp, pigeon, stale"),
         ],
     )

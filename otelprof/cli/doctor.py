@@ -12,6 +12,8 @@ import click
 from otelprof.collectors.stack import core_collector
 from otelprof.config import Config, OtlpSettings, read_environment
 from otelprof.labels import spans_by
+from otelprof.list_settings import Pairs
+from otelprof.processors.chain import build_chain
 from otelprof.version import __version__
 
 _Row = tuple[str, str]
@@ -24,6 +26,7 @@ def doctor() -> None:
     A bad value in the environment is named first.
     """
     config, sources = read_environment()
+    build_chain(config)  # says what is wrong with the settings of processors
     click.echo(f"otelprof {__version__}")
     _print_table([("interpreter", _interpreter()), *_sampler(config)])
     click.echo()
@@ -56,11 +59,11 @@ def _settings() -> Iterator[str]:
 
 
 def _value(config: Config, name: str, sources: dict[str, str]) -> str:
-    if name == "otlp.headers":
-        # Their values are credentials.
-        shown = ", ".join(f"{header}=…" for header, _ in config.otlp.headers)
+    value: object = attrgetter(name)(config)
+    if name in {"otlp.headers", "enrich_resource", "enrich_labels"}:
+        # Their values are credentials, or come from where some may be.
+        shown = ", ".join(f"{key}=…" for key, _ in cast("Pairs", value))
     else:
-        value: object = attrgetter(name)(config)
         names = cast("tuple[str, ...]", value) if isinstance(value, tuple) else (str(value),)
         shown = ", ".join(names)
     return f"{shown or 'none'} ({sources.get(name, 'default')})"

@@ -55,3 +55,15 @@ def test_names_a_bad_value(tmp_path: Path) -> None:
     finished = run([OTELPROF, "doctor"], tmp_path, {"OTELPROF_RATE": "fast"})
     (line,) = finished.said
     assert "OTELPROF_RATE='fast' is not used" in line
+
+
+def test_names_what_a_processor_cannot_use_and_hides_what_is_added(tmp_path: Path) -> None:
+    variables = {
+        "OTELPROF_FILTER_EXCLUDE": "file=~(",
+        "OTELPROF_ENRICH_LABELS": "dsn=pg://a:b@c,zone=x",
+    }
+    said = doctor(tmp_path, **variables)
+    assert said["filter_exclude"] == "file=~( (OTELPROF_FILTER_EXCLUDE)"
+    assert said["enrich_labels"] == "dsn=…, zone=… (OTELPROF_ENRICH_LABELS)"
+    (line,) = run([OTELPROF, "doctor"], tmp_path, variables).said
+    assert "filter: no profiles leave: filter_exclude: file: '(' is no regular expression" in line

@@ -182,6 +182,7 @@ class Bench:
             resource=lambda: RESOURCE,
             flush_s=self.flush_s,
             on_tick=on_tick,
+            processors=None,
             **settings,
         )
 

@@ -1,0 +1,1 @@
+"""Processors: from a profile to another one, before anything leaves the process."""
