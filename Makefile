@@ -65,7 +65,7 @@ soak: $(VENV)/core
 proto:
 	$(PYTHON) -m venv .venv-proto
 	.venv-proto/bin/pip install -q "grpcio-tools==1.64.3" "setuptools<80"
-	.venv-proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. otelprof/formats/pprof.proto
+	.venv-proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. otelprof/formats/pprof.proto otelprof/formats/push.proto
 
 $(VENV)/ready: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otelprof needs Python 3.11 or newer: make PYTHON=python3.x; this is " + sys.version)'

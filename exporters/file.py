@@ -3,47 +3,63 @@
 Each file appears whole: it is written under another name and renamed.
 """
 
+import itertools
+import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otelprof.builder import merged
 from otelprof.config import Config, with_pid
+from otelprof.exporter_settings import FileSettings
+from otelprof.exporters.file_names import SUFFIX, name_of
+from otelprof.exporters.rotation import Rotation
 from otelprof.formats import pprof, spans_jsonl
 from otelprof.formats.spans_jsonl import spans_path
 from otelprof.interfaces import DELIVERED, Exporter, Outcome
 from otelprof.model import Batch, Profile
 
-_SUFFIX = ".pb.gz"
+_log = logging.getLogger("otelprof")
 
 
 def from_config(config: Config) -> Exporter:
     """One file for everything if `output` is set, else a file for each flush in `file_dir`."""
     if config.output is not None:
         return SingleFileExporter(config.output)
-    return DirectoryExporter(config.file_dir)
+    return DirectoryExporter(config.file_dir, config.file)
 
 
 class DirectoryExporter:
-    """Writes a file for each batch: `<service>-<pid>-<begin in UTC>.pb.gz`."""
+    """Writes a file for each batch, and removes the oldest beyond what `settings` allow."""
 
-    def __init__(self, directory: Path) -> None:
+    destination = ""
+
+    def __init__(self, directory: Path, settings: FileSettings | None = None) -> None:
         self._directory = directory.absolute()
+        self._settings = settings or FileSettings()
+        self._rotation = Rotation(self._directory, self._settings)
+        self._has_said = False
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
         """Write one profile, after its spans, so that a reader of the profile finds them."""
         del timeout_s  # a local file: there is nothing to wait for
-        path = self._directory / (_name(batch) + _SUFFIX)
+        path = self._directory / (name_of(batch, self._settings) + SUFFIX)
+        content = pprof.encode(batch.profiles)
+        lines = spans_jsonl.encode(batch.spans, batch.resource)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            write_whole(spans_path(path), spans_jsonl.encode(batch.spans, batch.resource))
-            write_whole(path, pprof.encode(batch.profiles))
+            with _claimed(path) as free, written_aside(free, content):
+                write_whole(spans_path(free), lines)
         except OSError as error:
             return Outcome("retry", f"cannot write {path}: {error}")
+        try:
+            self._rotation.note(len(content) + len(lines))
+        except OSError as error:
+            if not self._has_said:
+                self._has_said = True
+                _log.warning("otelprof: file: cannot clean up %s: %s", self._directory, error)
         return DELIVERED
 
     def close(self) -> None:
@@ -58,6 +74,8 @@ class SingleFileExporter:
 
     A forked child writes a file of its own, `out-<pid>.pb.gz`.
     """
+
+    destination = ""
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
@@ -88,6 +106,31 @@ class SingleFileExporter:
         self._path = with_pid(self._path)
         self._profiles = []
         self._has_spans = False
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[Path]:
+    """`path`, or one with a number behind its name, that nobody has and nobody else takes meanwhile."""
+    name = path.name.removesuffix(SUFFIX)
+    numbers = itertools.count(2)
+    while not _has_claimed(claim := path.with_name(f".{path.name}.claim"), path):
+        path = path.with_name(f"{name}-{next(numbers)}{SUFFIX}")
+    try:
+        yield path
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _has_claimed(claim: Path, path: Path) -> bool:
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        return False  # another exporter writes it, or died over it
+    # Whoever has the claim is the only one that may make the file: what is not there now, nobody else makes.
+    if path.exists():
+        claim.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -123,15 +166,6 @@ def append_whole(path: Path, content: bytes, *, is_new: bool) -> None:
         except OSError:
             file.truncate(size)
             raise
-
-
-def _name(batch: Batch) -> str:
-    resource = dict(batch.resource)
-    service = re.sub(
-        r"[^A-Za-z0-9_-]+", "_", str(resource.get("service.name") or "unknown_service")
-    )
-    begin = datetime.fromtimestamp(min(p.start_unix_ns for p in batch.profiles) / 1e9, UTC)
-    return f"{service}-{resource.get('process.pid', os.getpid())}-{begin:%Y%m%dT%H%M%S}{begin.microsecond // 1000:03d}Z"
 
 
 if TYPE_CHECKING:

@@ -15,6 +15,20 @@ from typing import Any, Literal, TypeVar, cast
 from urllib.parse import unquote
 
 from otelprof.errors import ConfigError
+from otelprof.exporter_settings import (
+    SECRET_FIELDS,
+    Compression,
+    FileSettings,
+    HttpSettings,
+    OtlpProtocol,
+    OtlpSettings,
+    PyroscopeSettings,
+    TlsFiles,
+    checked_name,
+    parse_age_s,
+    parse_count,
+    parse_size_bytes,
+)
 from otelprof.list_settings import (
     LISTS,
     Pairs,
@@ -27,8 +41,6 @@ from otelprof.list_settings import (
 
 _log = logging.getLogger("otelprof")
 
-OtlpProtocol = Literal["grpc", "http/protobuf"]
-Compression = Literal["none", "gzip"]
 SpanId = Literal["own", "root"]
 SamplerChoice = Literal["auto", "core", "python"]
 
@@ -40,26 +52,6 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
 _ENDPOINTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpSettings:
-    """Where and how OTLP leaves. Read from `OTEL_EXPORTER_OTLP_PROFILES_*`, then `OTEL_EXPORTER_OTLP_*`.
-
-    Attributes:
-        protocol: opentelemetry-python's default and the distribution's are `grpc`.
-        endpoint: for `http/protobuf` the whole URL of the signal; for `grpc` scheme, host and port.
-        headers: sent with each request; names in lower case.
-        timeout_s: of one request. As in opentelemetry-python the variables are in seconds.
-        insecure: `grpc` only: no TLS where the endpoint has no scheme.
-    """
-
-    protocol: OtlpProtocol = "grpc"
-    endpoint: str = "http://localhost:4317"
-    headers: tuple[tuple[str, str], ...] = ()
-    timeout_s: float = 10.0
-    compression: Compression = "gzip"
-    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +72,7 @@ class Config:
         span_id: which id goes into `pyroscope.profile.id` and OTLP links (`OTELPROF_SPAN_ID`).
         file_dir: where `file` writes (`OTELPROF_FILE_DIR`).
         output: one file for everything, instead of what `exporters` names (`OTELPROF_OUTPUT`).
-        otlp: see there.
+        otlp, pyroscope, http, file: the exporters' own; see there.
     """
 
     enabled: bool = True
@@ -99,6 +91,9 @@ class Config:
     file_dir: Path = Path("otelprof-profiles")
     output: Path | None = None
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
+    pyroscope: PyroscopeSettings = field(default_factory=PyroscopeSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    file: FileSettings = field(default_factory=FileSettings)
 
     def __post_init__(self) -> None:
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
@@ -134,7 +129,14 @@ class Config:
     def with_absolute_paths(self) -> "Config":
         """A copy whose paths do not depend on the current directory."""
         output = None if self.output is None else self.output.absolute()
-        return replace(self, output=output, file_dir=self.file_dir.absolute())
+        return replace(
+            self,
+            output=output,
+            file_dir=self.file_dir.absolute(),
+            otlp=_with_absolute_files(self.otlp),
+            pyroscope=_with_absolute_files(self.pyroscope),
+            http=_with_absolute_files(self.http),
+        )
 
     def _converted(self, name: str, value: Any) -> object:  # noqa: ANN401 - whatever a caller gives
         """`value` in the type of the field, from the types that a caller would naturally use."""
@@ -156,9 +158,19 @@ _ARGUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
     "output": (Path, type(None)),
     "file_dir": (Path,),
     "otlp": (OtlpSettings,),
+    "pyroscope": (PyroscopeSettings,),
+    "http": (HttpSettings,),
+    "file": (FileSettings,),
 }
 
 _Value = TypeVar("_Value")
+_Tls = TypeVar("_Tls", bound=TlsFiles)
+_Settings = TypeVar("_Settings", PyroscopeSettings, HttpSettings, FileSettings)
+
+
+def _with_absolute_files(settings: _Tls) -> _Tls:
+    paths = {f.name: getattr(settings, f.name) for f in fields(TlsFiles)}
+    return replace(settings, **{name: path and path.absolute() for name, path in paths.items()})
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Config:
@@ -198,6 +210,9 @@ def read_environment(environ: Mapping[str, str] | None = None) -> tuple[Config, 
         ),
         output=_output(env),
         otlp=_otlp_settings(env),
+        pyroscope=_own_settings(env, "pyroscope", PyroscopeSettings),
+        http=_own_settings(env, "http", HttpSettings),
+        file=_own_settings(env, "file", FileSettings),
     )
     return config, env.sources
 
@@ -294,7 +309,27 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
             ),
         ),
         insecure=env.read("otlp.insecure", names("INSECURE"), parse_bool, default=False),
+        certificate=env.read("otlp.certificate", names("CERTIFICATE"), Path, default=None),
+        client_key=env.read("otlp.client_key", names("CLIENT_KEY"), Path, default=None),
+        client_certificate=env.read(
+            "otlp.client_certificate", names("CLIENT_CERTIFICATE"), Path, default=None
+        ),
     )
+
+
+def _own_settings(env: _Environment, name: str, kind: type[_Settings]) -> _Settings:
+    """An exporter's settings: a field is a variable without its unit, `OTELPROF_HTTP_TIMEOUT` for `timeout_s`."""
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        without_unit = re.sub("_(?:s|bytes)$", "", each.name)
+        values[each.name] = env.read(
+            f"{name}.{each.name}",
+            [f"OTELPROF_{name}_{without_unit}".upper()],
+            _OWN_PARSERS.get(each.name, str),
+            default=each.default,
+            is_secret=each.name in SECRET_FIELDS,
+        )
+    return kind(**values)
 
 
 def parse_bool(text: str) -> bool:
@@ -369,3 +404,21 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+def _parse_labels(text: str) -> tuple[str, ...]:
+    return () if text.lower() == "none" else _parse_names(text)
+
+
+# By the name of a field of the exporters' own settings; else it is text.
+_OWN_PARSERS: Mapping[str, Callable[[str], object]] = {
+    **dict.fromkeys((f.name for f in fields(TlsFiles)), Path),
+    "headers": parse_headers,
+    "labels": _parse_labels,
+    "max_age_s": parse_age_s,
+    "max_count": parse_count,
+    "max_size_bytes": parse_size_bytes,
+    "name": checked_name,
+    "sample_labels": _parse_labels,
+    "timeout_s": parse_duration_s,
+}

@@ -100,17 +100,23 @@ class SpanRecordProcessor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one profile.
+    """What became of one batch.
 
     Attributes:
         verdict: `delivered`; `retry`, later; or `refused`, never again.
-        reason: for `retry` and `refused`, in words for a log line.
+        reason: for `retry`, `refused` and rejected profiles, in words for a log line.
         retry_after_s: for `retry`, what the receiver asked for; None if it did not.
+        rejected_profiles: of a delivered batch, those that the receiver refused, a partial success. They are not to
+            be sent again; the pipeline counts and says them.
+        patience_s: for `retry`, give the batch up as refused when it has been retried that long; None for as long
+            as there is room for it.
     """
 
     verdict: Literal["delivered", "retry", "refused"]
     reason: str = ""
     retry_after_s: float | None = None
+    rejected_profiles: int = 0
+    patience_s: float | None = None
 
 
 DELIVERED = Outcome("delivered")
@@ -118,6 +124,11 @@ DELIVERED = Outcome("delivered")
 
 class Exporter(Protocol):
     """Delivers batches. Called from one thread at a time."""
+
+    @property
+    def destination(self) -> str:
+        """Where they go: equal for equal receivers, without credentials; empty for files of this machine."""
+        ...
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
         """Deliver `batch` within `timeout_s` seconds; one outcome for all of it.

@@ -1,13 +1,14 @@
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from otelprof.config import (
     Config,
-    OtlpSettings,
     from_environment,
     parse_bool,
     parse_duration_s,
@@ -15,6 +16,14 @@ from otelprof.config import (
     with_pid,
 )
 from otelprof.errors import ConfigError
+from otelprof.exporter_settings import (
+    SERIES_LABELS,
+    FileSettings,
+    HttpSettings,
+    OtlpSettings,
+    PyroscopeSettings,
+    shown_url,
+)
 from tests.support.settings import HTTP, VARIABLES
 
 DOCUMENTATION = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -64,8 +73,43 @@ READ = [
             ("TIMEOUT", "2.5", "_s", 2.5),
             ("COMPRESSION", "NONE", "", "none"),
             ("INSECURE", "True", "", True),
+            ("CERTIFICATE", "/etc/ca.pem", "", Path("/etc/ca.pem")),
+            ("CLIENT_KEY", "/etc/key.pem", "", Path("/etc/key.pem")),
+            ("CLIENT_CERTIFICATE", "/etc/cert.pem", "", Path("/etc/cert.pem")),
         )
     ),
+    *(
+        (f"OTELPROF_{exporter}_{name}", text, f"{exporter.lower()}.{field}", value)
+        for exporter in ("PYROSCOPE", "HTTP")
+        for name, text, field, value in (
+            ("ENDPOINT", "https://host/x", "endpoint", "https://host/x"),
+            ("HEADERS", "Api-Key=a%20b", "headers", (("api-key", "a b"),)),
+            ("TIMEOUT", "500ms", "timeout_s", 0.5),
+            ("CERTIFICATE", "/etc/ca.pem", "certificate", Path("/etc/ca.pem")),
+            ("CLIENT_KEY", "/etc/key.pem", "client_key", Path("/etc/key.pem")),
+            ("CLIENT_CERTIFICATE", "/etc/c.pem", "client_certificate", Path("/etc/c.pem")),
+        )
+    ),
+    ("OTELPROF_PYROSCOPE_USER", "12345", "pyroscope.user", "12345"),
+    ("OTELPROF_PYROSCOPE_PASSWORD", "a,b=c", "pyroscope.password", "a,b=c"),
+    ("OTELPROF_PYROSCOPE_TOKEN", "6d73", "pyroscope.token", "6d73"),
+    ("OTELPROF_PYROSCOPE_TENANT", "shop", "pyroscope.tenant", "shop"),
+    ("OTELPROF_PYROSCOPE_LABELS", "team, zone", "pyroscope.labels", ("team", "zone")),
+    ("OTELPROF_PYROSCOPE_LABELS", "none", "pyroscope.labels", ()),
+    (
+        "OTELPROF_PYROSCOPE_SAMPLE_LABELS",
+        "thread_name",
+        "pyroscope.sample_labels",
+        ("thread_name",),
+    ),
+    ("OTELPROF_FILE_NAME", "{host}-{begin}", "file.name", "{host}-{begin}"),
+    ("OTELPROF_FILE_MAX_COUNT", "500", "file.max_count", 500),
+    ("OTELPROF_FILE_MAX_SIZE", "64MiB", "file.max_size_bytes", 64 * 1024**2),
+    ("OTELPROF_FILE_MAX_SIZE", "500 kib", "file.max_size_bytes", 500 * 1024),
+    ("OTELPROF_FILE_MAX_SIZE", "4096", "file.max_size_bytes", 4_096),
+    ("OTELPROF_FILE_MAX_SIZE", "none", "file.max_size_bytes", None),
+    ("OTELPROF_FILE_MAX_AGE", "7d", "file.max_age_s", 7 * 86_400.0),
+    ("OTELPROF_FILE_MAX_AGE", "90m", "file.max_age_s", 5_400.0),
 ]
 
 
@@ -95,6 +139,27 @@ class TestDefaults:
                 timeout_s=10.0,
                 compression="gzip",
                 insecure=False,
+                certificate=None,
+                client_key=None,
+                client_certificate=None,
+            ),
+            pyroscope=PyroscopeSettings(
+                endpoint="http://localhost:4040",
+                user="",
+                password="",
+                token="",
+                tenant="",
+                headers=(),
+                timeout_s=10.0,
+                labels=SERIES_LABELS,
+                sample_labels=(),
+            ),
+            http=HttpSettings(endpoint="", headers=(), timeout_s=10.0),
+            file=FileSettings(
+                name="{service}-{pid}-{begin}",
+                max_count=None,
+                max_size_bytes=1024**3,
+                max_age_s=None,
             ),
         )
 
@@ -183,6 +248,7 @@ class TestVariables:
             ("TIMEOUT", "1", "2", "timeout_s", 1.0),
             ("COMPRESSION", "none", "gzip", "compression", "none"),
             ("INSECURE", "false", "true", "insecure", False),
+            ("CERTIFICATE", "/own", "/general", "certificate", Path("/own")),
         ],
     )
     def test_the_signal_beats_the_general_one(
@@ -272,6 +338,54 @@ class TestOutput:
     def test_that_is_no_file_does_not_stop_the_application(self, folder: str) -> None:
         environ = {"OTELPROF_OUTPUT": folder, "OTELPROF_RUNNER_PID": "1 is not our parent"}
         assert isinstance(from_environment(environ), Config)
+
+
+class TestPaths:
+    def test_do_not_depend_on_the_directory_once_they_are_absolute(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files: dict[str, Any] = {"certificate": Path("ca.pem"), "client_key": Path("/etc/key.pem")}
+        monkeypatch.chdir(tmp_path)
+        config = Config(
+            otlp=OtlpSettings(**files),
+            pyroscope=PyroscopeSettings(**files),
+            http=HttpSettings(**files),
+        ).with_absolute_paths()
+        for settings in (config.otlp, config.pyroscope, config.http):
+            assert settings.certificate == tmp_path / "ca.pem"
+            assert settings.client_key == Path("/etc/key.pem")
+            assert settings.client_certificate is None
+
+
+class TestCredentials:
+    def test_are_in_no_text_of_a_configuration(self) -> None:
+        secret = "canary6d73"  # noqa: S105 - it is looked for
+        config = from_environment(
+            {
+                "OTEL_EXPORTER_OTLP_HEADERS": f"key={secret}",
+                "OTELPROF_PYROSCOPE_PASSWORD": secret,
+                "OTELPROF_PYROSCOPE_TOKEN": secret,
+                "OTELPROF_PYROSCOPE_HEADERS": f"key={secret}",
+                "OTELPROF_HTTP_HEADERS": f"key={secret}",
+            }
+        )
+        assert config.pyroscope.password == secret
+        assert secret not in repr(config)
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("http://host:4318/v1", "http://host:4318/v1"),
+            ("https://bob:secret@host/x", "https://…@host/x"),
+            ("https://bob:sec@ret/x@host/y", "https://…@host/y"),
+            ("bob:secret@host:4317", "…@host:4317"),
+            ("http://host/x?key=secret#y", "http://host/x?…"),
+            ("host:4317", "host:4317"),
+            ("", ""),
+        ],
+    )
+    def test_are_in_no_url_that_is_shown(self, url: str, shown: str) -> None:
+        assert shown_url(url) == shown
 
 
 class TestArguments:
@@ -396,6 +510,11 @@ class Asked(Mapping[str, str]):
 
 def differences(one: Config, other: Config) -> set[str]:
     """Names of the fields in which two configurations differ."""
-    names = [n for n in Config.__dataclass_fields__ if n != "otlp"]
-    names += [f"otlp.{n}" for n in OtlpSettings.__dataclass_fields__]
+    groups = {
+        name: value
+        for name in Config.__dataclass_fields__
+        if is_dataclass(value := getattr(one, name))
+    }
+    names = [name for name in Config.__dataclass_fields__ if name not in groups]
+    names += [f"{group}.{part.name}" for group, value in groups.items() for part in fields(value)]
     return {n for n in names if attrgetter(n)(one) != attrgetter(n)(other)}

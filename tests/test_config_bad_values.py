@@ -6,7 +6,7 @@ import pytest
 
 from otelprof.config import Config, from_environment
 from tests.support.damage import texts
-from tests.support.settings import HTTP, VARIABLES
+from tests.support.settings import HTTP, TLS_FILES, VARIABLES
 
 # variable, texts that it cannot take; every text but an endpoint or a path can be wrong
 BAD = {
@@ -19,6 +19,18 @@ BAD = {
     "OTELPROF_ENRICH_RESOURCE": ["zone", "=b", "a=b,c", f"{'k' * 65}=v", "k=" + "v" * 257],
     "OTELPROF_ENRICH_LABELS": ["zone:b", ",".join(f"k{n}=v" for n in range(17))],
     "OTELPROF_SPAN_ID": ["both", "owns", "own,root"],
+    "OTELPROF_FILE_NAME": ["{service}", "{begin}/x", "{begin}-{x}", ".{begin}"],
+    "OTELPROF_FILE_MAX_COUNT": ["0", "-1", "1.5", "many", "1e3", "9" * 20],
+    "OTELPROF_FILE_MAX_SIZE": ["0", "0KiB", "-1", "1.5GiB", "1GB", "64 MB", "large", "9" * 20],
+    "OTELPROF_FILE_MAX_AGE": ["0", "0d", "-1h", "1.5d", "1w", "old", "9" * 20],
+    **{
+        f"OTELPROF_{name}": bad
+        for exporter in ("PYROSCOPE", "HTTP")
+        for name, bad in {
+            f"{exporter}_HEADERS": ["novalue", "a=b,c", "=b"],
+            f"{exporter}_TIMEOUT": ["0", "-1", "nan", "10x", "never"],
+        }.items()
+    },
     **{
         f"{prefix}_{name}": bad
         for prefix in ("OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_PROFILES")
@@ -53,8 +65,12 @@ class TestBadValues:
         # What is wrong with these, the processor says (tests/processors/test_chain.py).
         takes_anything |= {"OTELPROF_PROCESSORS", "OTELPROF_REDACT_PATTERNS"}
         takes_anything |= {"OTELPROF_FILTER_INCLUDE", "OTELPROF_FILTER_EXCLUDE"}
-        endpoints = {name for name in VARIABLES if name.endswith("_ENDPOINT")}
-        assert set(BAD) == set(VARIABLES) - takes_anything - endpoints
+        takes_anything |= {
+            f"OTELPROF_PYROSCOPE_{name}"
+            for name in ("USER", "PASSWORD", "TOKEN", "TENANT", "LABELS", "SAMPLE_LABELS")
+        }
+        places = {name for name in VARIABLES if name.endswith(("_ENDPOINT", *TLS_FILES))}
+        assert set(BAD) == set(VARIABLES) - takes_anything - places
 
     def test_of_the_signal_leave_the_general_one_in_force(
         self, caplog: pytest.LogCaptureFixture

@@ -165,7 +165,7 @@ class TestTheirs:
         [
             (COLLECTORS, "broken, cpu, gone, moods, stale, wall"),
             (PROCESSORS, "broken, enrich, filter, gone, quiet, redact, stale"),
-            (EXPORTERS, "broken, file, gone, otlp, pigeon, stale"),
+            (EXPORTERS, "broken, file, gone, http, otlp, pigeon, pyroscope, stale"),
         ],
     )
     def test_are_listed_beside_our_own_where_a_name_is_unknown(

@@ -3,14 +3,15 @@
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from typing import cast
 
 import click
 
 from otelprof.collectors.stack import core_collector
-from otelprof.config import Config, OtlpSettings, read_environment
+from otelprof.config import Config, read_environment
+from otelprof.exporter_settings import SECRET_FIELDS, shown_url
 from otelprof.labels import spans_by
 from otelprof.list_settings import Pairs
 from otelprof.processors.chain import build_chain
@@ -30,7 +31,7 @@ def doctor() -> None:
     click.echo(f"otelprof {__version__}")
     _print_table([("interpreter", _interpreter()), *_sampler(config)])
     click.echo()
-    _print_table([(name, _value(config, name, sources)) for name in _settings()])
+    _print_table([(name, _value(config, name, sources)) for name in _settings(config)])
 
 
 def _interpreter() -> str:
@@ -50,23 +51,32 @@ def _sampler(config: Config) -> Iterator[_Row]:
     yield from core.facts().items()
 
 
-def _settings() -> Iterator[str]:
+def _settings(config: Config) -> Iterator[str]:
+    """Every setting, those of exporters by `exporter.setting`."""
     for field in fields(Config):
-        if field.name == "otlp":
-            yield from (f"otlp.{part.name}" for part in fields(OtlpSettings))
+        value: object = getattr(config, field.name)
+        if is_dataclass(value):
+            yield from (f"{field.name}.{part.name}" for part in fields(value))
         else:
             yield field.name
 
 
 def _value(config: Config, name: str, sources: dict[str, str]) -> str:
-    value: object = attrgetter(name)(config)
-    if name in {"otlp.headers", "enrich_resource", "enrich_labels"}:
-        # Their values are credentials, or come from where some may be.
-        shown = ", ".join(f"{key}=…" for key, _ in cast("Pairs", value))
-    else:
-        names = cast("tuple[str, ...]", value) if isinstance(value, tuple) else (str(value),)
-        shown = ", ".join(names)
+    shown = _shown(name.rpartition(".")[2], attrgetter(name)(config))
     return f"{shown or 'none'} ({sources.get(name, 'default')})"
+
+
+def _shown(field: str, value: object) -> str:
+    """The value of a setting, without credentials."""
+    if field in {"headers", "enrich_resource", "enrich_labels"}:
+        return ", ".join(f"{key}=…" for key, _ in cast("Pairs", value))
+    if field in SECRET_FIELDS:
+        return "…" if value else ""
+    if field == "endpoint":
+        return shown_url(str(value))
+    if isinstance(value, tuple):
+        return ", ".join(cast("tuple[str, ...]", value))
+    return "" if value is None else str(value)
 
 
 def _print_table(rows: list[_Row]) -> None:

@@ -84,12 +84,13 @@ def _column(code: CodeType, offset: int) -> int:
 
 def _modules_by_file() -> dict[str, str]:
     """The name of the only module that has a file, by that file."""
-    modules: dict[str, tuple[str, ModuleType]] = {}
+    modules: dict[str, tuple[str, object]] = {}
     shared: set[str] = set()
-    entries: list[tuple[str, object]] = list(sys.modules.items())  # anything may be put there
+    entries: list[tuple[str, Any]] = list(sys.modules.items())  # anything may be put there
     for name, module in entries:
         # Not `module.__file__`: lazy modules import half of the world when asked for an attribute.
-        if not isinstance(module, ModuleType):
+        # Nor by `isinstance`: the modules that cffi makes, as cryptography has them, only say that they are one.
+        if not issubclass(type(module), ModuleType):
             continue
         file = ModuleType.__getattribute__(module, "__dict__").get("__file__")
         if name == "__main__" and file is None and _script():

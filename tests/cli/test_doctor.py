@@ -51,6 +51,33 @@ def test_says_where_settings_come_from(tmp_path: Path) -> None:
     assert said["otlp.headers"] == "key=… (OTEL_EXPORTER_OTLP_PROFILES_HEADERS)"
 
 
+def test_shows_no_credential(tmp_path: Path) -> None:
+    secrets = dict.fromkeys(("OTELPROF_PYROSCOPE_PASSWORD", "OTELPROF_PYROSCOPE_TOKEN"), "canary")
+    said = doctor(
+        tmp_path,
+        **secrets,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://bob:canary@general:4317",
+        OTEL_EXPORTER_OTLP_CERTIFICATE="/etc/ca.pem",
+        OTELPROF_PYROSCOPE_ENDPOINT="https://host/?key=canary",
+        OTELPROF_PYROSCOPE_USER="12345",
+        OTELPROF_PYROSCOPE_HEADERS="a=canary,b=canary",
+        OTELPROF_HTTP_HEADERS="a=canary",
+        OTELPROF_FILE_MAX_SIZE="64MiB",
+    )
+    assert not any("canary" in text for text in said.values())
+    assert said["otlp.endpoint"] == "http://…@general:4317 (OTEL_EXPORTER_OTLP_ENDPOINT)"
+    assert said["otlp.certificate"] == "/etc/ca.pem (OTEL_EXPORTER_OTLP_CERTIFICATE)"
+    assert said["pyroscope.endpoint"] == "https://host/?… (OTELPROF_PYROSCOPE_ENDPOINT)"
+    assert said["pyroscope.user"] == "12345 (OTELPROF_PYROSCOPE_USER)"
+    assert said["pyroscope.password"] == "… (OTELPROF_PYROSCOPE_PASSWORD)"
+    assert said["pyroscope.token"] == "… (OTELPROF_PYROSCOPE_TOKEN)"
+    assert said["pyroscope.headers"] == "a=…, b=… (OTELPROF_PYROSCOPE_HEADERS)"
+    assert said["pyroscope.tenant"] == "none (default)"
+    assert said["http.endpoint"] == "none (default)"
+    assert said["file.max_size_bytes"] == f"{64 * 1024**2} (OTELPROF_FILE_MAX_SIZE)"
+    assert said["file.max_count"] == "none (default)"
+
+
 def test_names_a_bad_value(tmp_path: Path) -> None:
     finished = run([OTELPROF, "doctor"], tmp_path, {"OTELPROF_RATE": "fast"})
     (line,) = finished.said

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from types import CodeType
+import sys
+from types import CodeType, ModuleType
 
 import pytest
 
@@ -65,3 +66,11 @@ def test_far_into_long_code_no_column_is_looked_for(monkeypatch: pytest.MonkeyPa
         False,
     ]
     assert names.place(wide.__code__, 6).line > wide.__code__.co_firstlineno
+
+
+def test_what_only_pretends_to_be_a_module_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As cffi's are: no module, but with the class of one, if asked.
+    pretender = type("Lib", (), {"__class__": property(lambda _: ModuleType)})()
+    assert isinstance(pretender, ModuleType)
+    monkeypatch.setitem(sys.modules, "pretender", pretender)
+    assert CodeNames().place(wide.__code__, 0).line > 0

@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from otelprof.model import Profile
+from otelprof.config import Config
+from otelprof.exporter_settings import OtlpProtocol, OtlpSettings
+from otelprof.exporters.otlp import from_config
+from otelprof.formats import otlp
+from otelprof.interfaces import DELIVERED
+from otelprof.model import Batch, Profile
 from tests.e2e.conftest import Collector
 from tests.support.demo import Demo, run_demo
+from tests.support.random_profiles import random_profile
 
 pytestmark = pytest.mark.backend
 
@@ -123,3 +129,22 @@ def test_a_collector_without_the_feature_gate_gets_one_clear_hint(
     assert len(warnings) == 1
     assert "--feature-gates=service.profilesSupport" in warnings[0]
     assert demo.shown.profiles, "the files are written all the same"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_large_profile_gets_through_in_parts(
+    collector: Collector, protocol: OtlpProtocol
+) -> None:
+    """The Collector's gRPC receiver takes 4 MiB and no more."""
+    profile = random_profile(17_000, depth=150)
+    assert len(otlp.encode([profile])) > 4 * 1024**2
+    endpoint = {
+        "grpc": collector.grpc_endpoint,
+        "http/protobuf": f"{collector.http_endpoint}/v1development/profiles",
+    }[protocol]
+    exporter = from_config(Config(otlp=OtlpSettings(protocol, endpoint)))
+    assert exporter.export(Batch((profile,)), timeout_s=60.0) == DELIVERED
+    exporter.close()
+    collector.stop()
+    received = Received(collector.written)
+    assert received.sums["samples", "cpu"] == sum(profile.column("samples"))

@@ -1,17 +1,19 @@
 """OTLP over HTTP and gRPC, against real receivers: honest, busy, broken and silent ones."""
 
-import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from otelprof.config import Config, OtlpProtocol, OtlpSettings
+from otelprof.config import Config
 from otelprof.errors import ExporterError
+from otelprof.exporter_settings import OtlpProtocol, OtlpSettings
 from otelprof.exporters.otlp import from_config
+from otelprof.exporters.splitting import LIMITS
 from otelprof.interfaces import DELIVERED, Exporter, Outcome
 from otelprof.model import Batch
 from otelprof.version import __version__
@@ -23,6 +25,7 @@ from tests.support.profiles import (
     TRACE_ID,
     cpu_and_wall,
 )
+from tests.support.random_profiles import random_profile
 from tests.support.servers import (
     ENDPOINTS,
     GrpcReceiver,
@@ -43,12 +46,6 @@ NOISE_S = 3.0  # how late a busy machine may be
 PROTOCOLS: tuple[OtlpProtocol, ...] = ("grpc", "http/protobuf")
 
 both_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @contextmanager
@@ -150,18 +147,60 @@ class TestBothProtocols:
             arrived = receiver.wait_for(3)
         assert len({request.connection for request in arrived}) == 1
 
-    def test_partial_success_is_delivered_with_one_warning(
-        self, protocol: OtlpProtocol, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize("rejected", [1, 2])
+    def test_partial_success_is_delivered_and_counted(
+        self, protocol: OtlpProtocol, rejected: int, caplog: pytest.LogCaptureFixture
     ) -> None:
-        rejected = partial_success(2, "too old")
+        partly = partial_success(rejected, "too old")
         if protocol == "grpc":
-            assert grpc_answer_to(GrpcReply(message=rejected)) == DELIVERED
+            outcome = grpc_answer_to(GrpcReply(message=partly))
         else:
-            assert answer_to(Reply(body=rejected.SerializeToString())) == DELIVERED
-        (warning,) = caplog.records
-        assert warning.levelno == logging.WARNING
-        assert "2" in warning.getMessage()
-        assert "too old" in warning.getMessage()
+            outcome = answer_to(Reply(body=partly.SerializeToString()))
+        assert (outcome.verdict, outcome.rejected_profiles) == ("delivered", rejected)
+        assert "too old" in outcome.reason
+        assert caplog.records == []  # the pipeline says it, once
+
+    @pytest.mark.parametrize("rejected", [0, -3])
+    def test_a_warning_without_rejected_profiles_is_delivered(
+        self, protocol: OtlpProtocol, rejected: int
+    ) -> None:
+        partly = partial_success(rejected, "deprecated")
+        if protocol == "grpc":
+            assert grpc_answer_to(GrpcReply(message=partly)) == DELIVERED
+        else:
+            assert answer_to(Reply(body=partly.SerializeToString())) == DELIVERED
+
+    def test_a_large_profile_leaves_in_parts_that_add_up(self, protocol: OtlpProtocol) -> None:
+        """The gRPC receiver takes 4 MiB, as grpcio's and grpc-go's do by default."""
+        profile = random_profile(17_000, depth=120)
+        with receiver_of(protocol) as receiver:
+            settings = OtlpSettings(protocol=protocol, endpoint=receiver.endpoint)
+            with exporting(settings) as exporter:
+                assert exporter.export(Batch((profile,)), timeout_s=60.0) == DELIVERED
+        arrived = receiver.requests
+        parts = [part for request in arrived for part in request.profiles()]
+        assert len(parts) > 1
+        assert sum(request.sums()["samples"] for request in arrived) == sum(
+            profile.column("samples")
+        )
+        assert max(request.message.ByteSize() for request in arrived) < LIMITS.max_bytes
+        assert max(len(part.samples) for part in parts) <= LIMITS.max_samples
+        assert len({part.profile_id for part in parts}) == len(parts)
+
+    def test_what_arrived_before_an_error_is_not_sent_again(self, protocol: OtlpProtocol) -> None:
+        profile = random_profile(17_000, depth=5)
+        receiver: AbstractContextManager[HttpReceiver | GrpcReceiver] = (
+            grpc_receiver(GrpcReply(), GrpcReply("UNAVAILABLE"))
+            if protocol == "grpc"
+            else http_receiver(Reply(), Reply(503))
+        )
+        with receiver as running:
+            settings = OtlpSettings(protocol=protocol, endpoint=running.endpoint)
+            with exporting(settings) as exporter:
+                assert exporter.export(Batch((profile,)), timeout_s=60.0).verdict == "retry"
+                assert exporter.export(Batch((profile,)), timeout_s=60.0) == DELIVERED
+        ids = [part.profile_id for request in running.requests for part in request.profiles()]
+        assert len(ids) == len(set(ids)) + 1  # the one that was answered with an error
 
     def test_nobody_there_is_retried(self, protocol: OtlpProtocol) -> None:
         with refusing_port() as address:
@@ -228,7 +267,7 @@ class TestHttp:
             (arrived,) = receiver.wait_for(1)
         assert arrived.headers["authorization"] == "Bearer 6d73"
 
-    @pytest.mark.parametrize("status", [429, 502, 503, 504])
+    @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
     def test_busy_is_retried(self, status: int) -> None:
         outcome = answer_to(Reply(status))
         assert (outcome.verdict, outcome.retry_after_s) == ("retry", None)
@@ -239,12 +278,23 @@ class TestHttp:
         outcome = answer_to(Reply(status, headers=(("Retry-After", "17"),)))
         assert (outcome.verdict, outcome.retry_after_s) == ("retry", 17.0)
 
-    @pytest.mark.parametrize("text", ["soon", "-5", "1e9", "", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    def test_busy_is_retried_at_the_date_that_the_receiver_names(self) -> None:
+        date = formatdate(time.time() + 1_000, usegmt=True)
+        outcome = answer_to(Reply(503, headers=(("Retry-After", date),)))
+        assert outcome.verdict == "retry"
+        assert outcome.retry_after_s == pytest.approx(1_000, abs=60)
+
+    @pytest.mark.parametrize("text", ["soon", "-5", "1e9", ""])
     def test_a_retry_after_that_is_no_number_does_not_matter(self, text: str) -> None:
         outcome = answer_to(Reply(503, headers=(("Retry-After", text),)))
         assert (outcome.verdict, outcome.retry_after_s) == ("retry", None)
 
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 500, 501])
+    def test_an_error_of_the_server_is_retried_for_ten_minutes(self) -> None:
+        outcome = answer_to(Reply(500, body=b"not ready"))
+        assert (outcome.verdict, outcome.patience_s) == ("retry", 600.0)
+        assert "not ready" in outcome.reason
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 501])
     def test_no_is_refused_in_the_receivers_words(self, status: int) -> None:
         outcome = answer_to(Reply(status, body=b"not here, not so"))
         assert outcome.verdict == "refused"
@@ -253,6 +303,11 @@ class TestHttp:
 
     def test_404_hints_at_the_feature_gate(self) -> None:
         assert "--feature-gates=service.profilesSupport" in answer_to(Reply(404)).reason
+
+    def test_404_at_the_path_that_opentelemetry_io_names_hints_at_the_right_one(self) -> None:
+        with http_receiver(Reply(404)) as receiver:
+            reason = export_to(f"{receiver.url}/v1/profiles", "http/protobuf").reason
+        assert "/v1development/profiles" in reason
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     def test_a_redirect_is_not_followed(self, status: int) -> None:
@@ -380,6 +435,7 @@ class TestGrpc:
 
     def test_without_grpcio_the_remedy_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "grpc", None)
+        monkeypatch.delitem(sys.modules, "otelprof.exporters.otlp_grpc", raising=False)
         with pytest.raises(
             ExporterError, match=r"grpcio.*OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
         ):

@@ -110,6 +110,7 @@ class FakeExporter:
         self.timeouts_s: list[float] = []
         self.closed = 0
         self.forked = 0
+        self.destination = "a fake"
         self._script = deque(script)
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:

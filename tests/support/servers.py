@@ -22,8 +22,26 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 )
 from opentelemetry.proto.profiles.v1development.profiles_pb2 import Profile
 
+from tests.support.certificates import ServerTls
+from tests.support.sockets import blackhole, hang_up, raw_receiver, refusing_port
+from tests.support.wire import status_with_retry
+
+__all__ = [
+    "ENDPOINTS",
+    "Arrived",
+    "GrpcReceiver",
+    "GrpcReply",
+    "HttpReceiver",
+    "Reply",
+    "blackhole",
+    "grpc_receiver",
+    "http_receiver",
+    "partial_success",
+    "raw_receiver",
+    "refusing_port",
+]
+
 _SERVICE = "opentelemetry.proto.collector.profiles.v1development.ProfilesService"
-_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 ARRIVAL_TIMEOUT_S = 20.0
 
 
@@ -34,7 +52,8 @@ class Arrived:
     Attributes:
         path: of HTTP; empty for gRPC.
         headers: HTTP headers or gRPC metadata, names in lower case.
-        message: decoded by opentelemetry-proto.
+        body: of HTTP, without content encoding.
+        message: of OTLP, decoded by opentelemetry-proto; else empty.
         connection: the sender's address; the same for all requests on one connection.
     """
 
@@ -42,6 +61,7 @@ class Arrived:
     headers: dict[str, str]
     message: ExportProfilesServiceRequest
     connection: str
+    body: bytes = b""
 
     def profiles(self) -> list[Profile]:
         """The profiles of all resources."""
@@ -75,6 +95,7 @@ class Reply:
 
     Attributes:
         is_silent: read the request and never answer.
+        hangs_up: read the request and end the connection.
         promised_bytes: the length that the header states, if that is not the body's.
         drip_s: seconds between two bytes of the body.
     """
@@ -83,8 +104,12 @@ class Reply:
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     is_silent: bool = False
+    hangs_up: bool = False
     promised_bytes: int | None = None
     drip_s: float = 0.0
+
+
+Answer = Reply | Callable[[Arrived], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +162,25 @@ class _Kept:
 
 
 class HttpReceiver(_Kept):
-    """OTLP/HTTP. Connections are kept alive, as real receivers do."""
+    """OTLP/HTTP, and whatever else is posted. Connections are kept alive, as real receivers do."""
 
-    def __init__(self, script: Sequence[Reply], then: Reply, *, port: int) -> None:
+    def __init__(
+        self, script: Sequence[Answer], then: Answer, *, port: int, tls: ServerTls | None
+    ) -> None:
         super().__init__()
         self._script = deque(script)
         self._then = then
         self._connections: set[socket.socket] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = False  # so that closing waits for them
+        if tls is not None:
+            # Shakes hands at the first read, in the connection's thread.
+            self._server.socket = tls.context().wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self.endpoint = f"http://{self.address}/v1development/profiles"
+        self.url = f"{'http' if tls is None else 'https'}://{self.address}"
+        self.endpoint = f"{self.url}/v1development/profiles"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="http-receiver"
         )
@@ -162,7 +195,7 @@ class HttpReceiver(_Kept):
         self._server.shutdown()
         self._thread.join()
         for connection in list(self._connections):
-            _hang_up(connection)
+            hang_up(connection)
         self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -175,7 +208,7 @@ class HttpReceiver(_Kept):
                 super().setup()
                 receiver._connections.add(self.connection)
                 if receiver.is_closing.is_set():
-                    _hang_up(self.connection)
+                    hang_up(self.connection)
 
             def finish(self) -> None:
                 receiver._connections.discard(self.connection)
@@ -192,10 +225,12 @@ class HttpReceiver(_Kept):
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                message = ExportProfilesServiceRequest.FromString(body)
+                is_otlp = self.path.endswith("/profiles")
+                message = ExportProfilesServiceRequest.FromString(body if is_otlp else b"")
                 connection = f"{self.client_address[0]}:{self.client_address[1]}"
-                receiver.keep(Arrived(self.path, headers, message, connection))
-                receiver._answer(self)
+                arrived = Arrived(self.path, headers, message, connection, body)
+                receiver.keep(arrived)
+                receiver._answer(self, arrived)
 
             def do_GET(self) -> None:
                 self.do_POST()
@@ -205,10 +240,12 @@ class HttpReceiver(_Kept):
 
         return Handler
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        reply = self._script.popleft() if self._script else self._then
+    def _answer(self, handler: BaseHTTPRequestHandler, arrived: Arrived) -> None:
+        answer = self._script.popleft() if self._script else self._then
+        reply = answer if isinstance(answer, Reply) else answer(arrived)
         if reply.is_silent:
             self.is_closing.wait()
+        if reply.is_silent or reply.hangs_up:
             handler.close_connection = True
             return
         length = len(reply.body) if reply.promised_bytes is None else reply.promised_bytes
@@ -229,7 +266,13 @@ class GrpcReceiver(_Kept):
     """OTLP/gRPC."""
 
     def __init__(
-        self, script: Sequence[GrpcReply], then: GrpcReply, *, has_service: bool, port: int
+        self,
+        script: Sequence[GrpcReply],
+        then: GrpcReply,
+        *,
+        has_service: bool,
+        port: int,
+        tls: ServerTls | None,
     ) -> None:
         super().__init__()
         self._script = deque(script)
@@ -238,8 +281,13 @@ class GrpcReceiver(_Kept):
         self._server = grpc.server(self._threads)
         if has_service:
             self._server.add_generic_rpc_handlers((self._handlers(),))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
-        self.endpoint = f"http://{self.address}"
+        wanted = f"127.0.0.1:{port}"
+        if tls is None:
+            port = self._server.add_insecure_port(wanted)
+        else:
+            port = self._server.add_secure_port(wanted, tls.grpc_credentials())
+        self.address = f"127.0.0.1:{port}"
+        self.endpoint = f"{'http' if tls is None else 'https'}://{self.address}"
 
     def start(self) -> None:
         """Begin to answer."""
@@ -272,7 +320,7 @@ class GrpcReceiver(_Kept):
         if reply.code != "OK":
             code = getattr(grpc.StatusCode, reply.code)
             if reply.retry_s is not None:
-                details = _status_with_retry(code.value[0], reply.retry_s)
+                details = status_with_retry(code.value[0], reply.retry_s)
                 context.set_trailing_metadata((("grpc-status-details-bin", details),))
             context.abort(code, reply.details)
         if reply.raw is not None:
@@ -282,10 +330,10 @@ class GrpcReceiver(_Kept):
 
 @contextmanager
 def http_receiver(
-    *script: Reply, then: Reply | None = None, port: int = 0
+    *script: Answer, then: Answer | None = None, port: int = 0, tls: ServerTls | None = None
 ) -> Iterator[HttpReceiver]:
-    """An OTLP/HTTP receiver that gives the answers of `script` in turn, then always `then` (200)."""
-    receiver = HttpReceiver(script, then or Reply(), port=port)
+    """A receiver of posts that gives the answers of `script` in turn, then always `then` (200)."""
+    receiver = HttpReceiver(script, then or Reply(), port=port, tls=tls)
     receiver.start()
     try:
         yield receiver
@@ -295,10 +343,16 @@ def http_receiver(
 
 @contextmanager
 def grpc_receiver(
-    *script: GrpcReply, then: GrpcReply | None = None, has_service: bool = True, port: int = 0
+    *script: GrpcReply,
+    then: GrpcReply | None = None,
+    has_service: bool = True,
+    port: int = 0,
+    tls: ServerTls | None = None,
 ) -> Iterator[GrpcReceiver]:
     """An OTLP/gRPC receiver that gives the answers of `script` in turn, then always `then` (OK)."""
-    receiver = GrpcReceiver(script, then or GrpcReply(), has_service=has_service, port=port)
+    receiver = GrpcReceiver(
+        script, then or GrpcReply(), has_service=has_service, port=port, tls=tls
+    )
     receiver.start()
     try:
         yield receiver
@@ -306,86 +360,8 @@ def grpc_receiver(
         receiver.close()
 
 
-@contextmanager
-def refusing_port() -> Iterator[str]:
-    """An address that refuses connections, and that nobody else can take meanwhile."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{held.getsockname()[1]}"
-
-
-@contextmanager
-def blackhole() -> Iterator[str]:
-    """An address at which connections are accepted and nothing is ever answered."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as held:
-        # The kernel accepts into the backlog; nobody reads.
-        yield f"127.0.0.1:{held.getsockname()[1]}"
-
-
-@contextmanager
-def raw_receiver(answer: bytes, *, hangs_up: bool = False) -> Iterator[str]:
-    """An address at which every connection is answered with these bytes, whatever it sends."""
-    held = socket.create_server(("127.0.0.1", 0))
-    connections: list[socket.socket] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = held.accept()
-            except OSError:
-                return  # closed
-            connections.append(connection)
-            try:
-                connection.recv(1 << 16)
-                connection.sendall(answer)
-            except OSError:
-                continue  # the sender hung up
-            if hangs_up:
-                _hang_up(connection)
-
-    thread = threading.Thread(target=serve, name="raw-receiver")
-    thread.start()
-    try:
-        yield f"127.0.0.1:{held.getsockname()[1]}"
-    finally:
-        _hang_up(held)  # wakes `accept`
-        for connection in connections:
-            _hang_up(connection)
-        thread.join()
-        for connection in (held, *connections):
-            connection.close()
-
-
 ENDPOINTS: dict[str, Callable[[str], str]] = {
     "grpc": lambda address: f"http://{address}",
     "http/protobuf": lambda address: f"http://{address}/v1development/profiles",
 }
 """The endpoint of the profiles signal at an address, by protocol."""
-
-
-def _hang_up(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the other side was faster
-
-
-def _status_with_retry(code: int, retry_s: int) -> bytes:
-    """A `google.rpc.Status` with a RetryInfo, written by hand: its package is no dependency of ours.
-
-    status.proto: code = 1, details = 3 (Any: type_url = 1, value = 2); error_details.proto: RetryInfo.retry_delay
-    = 1; duration.proto: seconds = 1.
-    """
-    duration = _number(1, retry_s)
-    packed = _bytes(1, _RETRY_INFO.encode()) + _bytes(2, _bytes(1, duration))
-    return _number(1, code) + _bytes(3, packed)
-
-
-def _number(field: int, value: int) -> bytes:
-    assert 0 <= value < 0x80
-    return bytes([field << 3, value])
-
-
-def _bytes(field: int, blob: bytes) -> bytes:
-    assert len(blob) < 0x80
-    return bytes([field << 3 | 2, len(blob)]) + blob

@@ -1,5 +1,6 @@
 """The environment variables that otelprof reads."""
 
+TLS_FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
 VARIABLES = (
     "OTELPROF_ENABLED",
     "OTELPROF_COLLECT",
@@ -16,10 +17,23 @@ VARIABLES = (
     "OTELPROF_SPAN_ID",
     "OTELPROF_FILE_DIR",
     "OTELPROF_OUTPUT",
+    *(
+        f"OTELPROF_PYROSCOPE_{name}"
+        for name in (
+            *("ENDPOINT", "USER", "PASSWORD", "TOKEN", "TENANT", "HEADERS", "TIMEOUT"),
+            *("LABELS", "SAMPLE_LABELS"),
+            *TLS_FILES,
+        )
+    ),
+    *(f"OTELPROF_HTTP_{name}" for name in ("ENDPOINT", "HEADERS", "TIMEOUT", *TLS_FILES)),
+    *(f"OTELPROF_FILE_{name}" for name in ("NAME", "MAX_COUNT", "MAX_SIZE", "MAX_AGE")),
     "OTEL_SDK_DISABLED",
     *(
         f"OTEL_EXPORTER_OTLP_{name}"
-        for last in ("PROTOCOL", "ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "INSECURE")
+        for last in (
+            *("PROTOCOL", "ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "INSECURE"),
+            *TLS_FILES,
+        )
         for name in (last, f"PROFILES_{last}")
     ),
 )

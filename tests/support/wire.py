@@ -1,10 +1,11 @@
-"""Reads protobuf's wire format without protobuf, to prove that fields have the numbers they should.
+"""Reads and writes protobuf's wire format without protobuf, to prove that fields have the numbers they should.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Iterator
 
+_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -82,3 +83,23 @@ def _varints(blob: bytes) -> Iterator[int]:
     while at < len(blob):
         value, at = _varint(blob, at)
         yield value
+
+
+def status_with_retry(code: int, retry_s: int) -> bytes:
+    """A `google.rpc.Status` with a RetryInfo, written by hand: its package is no dependency of ours.
+
+    status.proto: code = 1, details = 3 (Any: type_url = 1, value = 2); error_details.proto: RetryInfo.retry_delay
+    = 1; duration.proto: seconds = 1.
+    """
+    packed = _bytes(1, _RETRY_INFO.encode()) + _bytes(2, _bytes(1, _number(1, retry_s)))
+    return _number(1, code) + _bytes(3, packed)
+
+
+def _number(field: int, value: int) -> bytes:
+    assert 0 <= value < 0x80
+    return bytes([field << 3, value])
+
+
+def _bytes(field: int, blob: bytes) -> bytes:
+    assert len(blob) < 0x80
+    return bytes([field << 3 | 2, len(blob)]) + blob

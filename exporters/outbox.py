@@ -1,0 +1,98 @@
+"""How a batch leaves: in as many requests as the receiver's limits need, each of them once.
+
+What was sent of a batch is not sent again when the rest of it is retried. The requests that are left are kept as they
+are, since the batch may come back read from a file, with its rows in another order.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from otelprof.exporters.splitting import LIMITS, Limits, Part, requests_of
+from otelprof.interfaces import DELIVERED, Outcome
+from otelprof.model import Batch, Profile
+
+
+class _Request(NamedTuple):
+    body: bytes
+    wholes: tuple[int, ...]  # the numbers of the profiles that it is of
+
+
+class Outbox:
+    """Sends batches. Used by one thread at a time.
+
+    Args:
+        encode: makes the body of a request.
+        send: sends one within so many seconds.
+        limits: what fits into one.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[Sequence[Profile]], bytes],
+        send: Callable[[bytes, float], Outcome],
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._encode = encode
+        self._send = send
+        self._limits = limits
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what is left of a batch."""
+        self._ids: tuple[bytes, ...] = ()
+        self._left: Iterator[tuple[Part, ...]] = iter(())
+        self._first: _Request | None = None
+        self._delivered = False
+        self._rejected: set[int] = set()
+        self._reason = ""
+
+    def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
+        """Send `batch`, or what is left of it since the last call; one outcome for all of it."""
+        ends_s = time.monotonic() + timeout_s
+        ids = tuple(profile.profile_id for profile in batch.profiles)
+        if ids != self._ids or not all(ids):
+            self.forget()
+            self._ids = ids
+            self._left = requests_of(batch.profiles, self._limits)
+        try:
+            while (request := self._next()) is not None:
+                left_s = ends_s - time.monotonic()
+                if left_s <= 0:
+                    return Outcome("retry", "there was no time for all of it")
+                outcome = self._send(request.body, left_s)
+                if outcome.verdict == "retry":
+                    return outcome
+                self._note(request, outcome)
+                self._first = None
+        except Exception:
+            self.forget()
+            raise
+        outcome = self._outcome()
+        self.forget()
+        return outcome
+
+    def _next(self) -> _Request | None:
+        if self._first is None:
+            parts = next(self._left, None)
+            if parts is not None:
+                body = self._encode([part.profile for part in parts])
+                self._first = _Request(body, tuple(dict.fromkeys(part.whole for part in parts)))
+        return self._first
+
+    def _note(self, request: _Request, outcome: Outcome) -> None:
+        self._reason = self._reason or outcome.reason
+        if outcome.verdict == "refused":
+            self._rejected.update(request.wholes)
+        else:
+            self._delivered = True
+            # A receiver says how many, not which.
+            self._rejected.update(request.wholes[: max(0, outcome.rejected_profiles)])
+
+    def _outcome(self) -> Outcome:
+        """A profile of which a part was refused counts as refused."""
+        if not self._rejected:
+            return DELIVERED
+        if not self._delivered:
+            return Outcome("refused", self._reason)
+        return Outcome("delivered", self._reason, rejected_profiles=len(self._rejected))
