@@ -51,10 +51,12 @@ SANITIZED ?= 3.11
 sanitize:
 	OTELPROF_SANITIZE=address,undefined tests/pythons/test "$(SANITIZED)" tests/native $(ARGS)
 
-# What reads foreign memory, fed with garbage, each for so many seconds; the unit tests of the harness first.
+# What reads foreign memory and foreign files, fed with garbage, each for so many seconds; the unit tests of the harness first.
 SECONDS ?= 60
-fuzz: $(VENV)/ready
+fuzz: $(VENV)/core
 	$(MAKE) -C tests/native/harness unit fuzz SECONDS=$(SECONDS) PYTHON=$(abspath $(PY))
+	@$(PY) -m pip install -q --only-binary :all: "atheris>=3.0" || echo "fuzz: no atheris for this Python; the readers get random inputs"
+	$(PY) -m tests.fuzz --seconds $(SECONDS)
 
 # The long versions of the core's tests, each for so many seconds.
 SOAK_S ?= 600

@@ -1,9 +1,10 @@
-"""The C core's contract, written by hand: a sampler without the GIL, and OpenTelemetry's context in C.
+"""The C core's contract, written by hand: a sampler without the GIL, OpenTelemetry's context in C, and protobuf.
 
 Threads: everything here is called with the GIL held, by any thread. `Sampler` methods may wait for the end
 of a pass and give the GIL up for that long: well below a millisecond, some with thousands of frames or threads.
 """
 
+from array import array
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, TypedDict, final
@@ -181,3 +182,59 @@ class Sampler:
         """How much of `sampler_mapped_bytes` is in memory; 0 if the kernel does not say. About 0.1 ms."""
     def after_fork(self) -> None:
         """Begin anew in a forked child, not started. Raises OSError as the constructor."""
+
+def packed_rows(
+    tag: int, rows: list[tuple[int, ...]], numbers: array[int] | None, /
+) -> list[bytes]:
+    """Each row as a protobuf field: the byte `tag`, a length, and packed varints.
+
+    With `numbers`, an array of `Q`, those that it has at the row's items. The GIL is held, so some thousand rows at a
+    time. The twins in Python of this and of what follows are in otelprof/formats/packing.py.
+
+    Raises:
+        IndexError: an item is no index of `numbers`.
+        OverflowError: a number is not one of 64 bits, signed, or `tag` not one of 8.
+        TypeError: a row is no tuple of int, or an argument is of another type.
+    """
+
+def message_rows(tags: bytes, rows: list[tuple[int, ...]], /) -> list[bytes]:
+    """Each row as a protobuf message: one byte of `tags` before each item as a varint, zeros left out.
+
+    Raises:
+        ValueError: a row has more or fewer items than there are tags.
+        OverflowError, TypeError: as `packed_rows`.
+    """
+
+def mark_rows(rows: list[tuple[int, ...]], mask: bytearray, /) -> None:
+    """Set `mask` to 1 at every item of every row.
+
+    Raises:
+        IndexError: an item is no index of `mask`.
+        TypeError: as `packed_rows`.
+    """
+
+def ranked_rows(bodies: list[bytes], /) -> tuple[list[bytes], list[int]]:
+    """The distinct bodies in order, and of each body the number among them, from 1. Sorts without the GIL.
+
+    Raises:
+        TypeError: `bodies` is no list of bytes.
+    """
+
+def sample_rows(
+    tag: int,
+    before: tuple[list[bytes], ...],
+    value_tag: int,
+    values: tuple[tuple[int, ...], ...],
+    after: tuple[list[bytes], ...],
+    /,
+) -> bytes:
+    """Each row as a message, a protobuf field with the byte `tag`: what `before` has, values, what `after` has.
+
+    The values are a field of packed varints with the byte `value_tag`, their sums where several rows have the same
+    before and after. Sorted by what is before and after; sorts and writes without the GIL.
+
+    Raises:
+        ValueError: the columns differ in length.
+        OverflowError: a value or a sum is not one of 64 bits, signed.
+        TypeError: the columns are not of these types.
+    """

@@ -18,6 +18,7 @@ Attributes = tuple[tuple[str, AttributeValue], ...]
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
 PROFILE_ID_BYTES = 16
+MAX_INT64 = 2**63 - 1  # every number of a profile fits into this: formats have no larger ones
 
 
 class ValueType(NamedTuple):
@@ -73,7 +74,7 @@ class Link(NamedTuple):
 
 NO_LINK = Link(b"", b"")
 
-# A label set: (key, value) rows of `Tables.strings`, sorted.
+# A label set: (key, value) rows of `Tables.strings`, sorted by the text of the key.
 LabelSet = tuple[tuple[int, int], ...]
 
 # The label of samples whose span could not be proved.
@@ -211,10 +212,6 @@ def _problems(p: Profile) -> Iterator[str]:
     """Every rule of a valid profile, cheapest first."""
     if not p.kind:
         yield "kind is empty"
-    if p.start_unix_ns < 0 or p.duration_ns < 0:
-        yield f"start {p.start_unix_ns} ns and duration {p.duration_ns} ns may not be negative"
-    if p.period <= 0:
-        yield f"period {p.period} is not positive"
     if not p.value_types:
         yield "value_types is empty"
     for value_type in (*p.value_types, p.period_type):
@@ -224,10 +221,34 @@ def _problems(p: Profile) -> Iterator[str]:
         yield "value_types has a double"
     if len(p.profile_id) not in (0, PROFILE_ID_BYTES) or (p.profile_id and not any(p.profile_id)):
         yield f"profile_id has {len(p.profile_id)} bytes or is all zero, not {PROFILE_ID_BYTES} bytes"
-    if len({key for key, _ in p.resource}) != len(p.resource):
-        yield "resource has a key twice"
+    yield from _scalar_problems(p)
+    yield from _key_problems(p)
     yield from _table_problems(p.tables)
     yield from _column_problems(p)
+
+
+def _scalar_problems(p: Profile) -> Iterator[str]:
+    if p.start_unix_ns < 0 or p.duration_ns < 0:
+        yield f"start {p.start_unix_ns} ns and duration {p.duration_ns} ns may not be negative"
+    if p.start_unix_ns + p.duration_ns > MAX_INT64:
+        yield f"end {p.start_unix_ns + p.duration_ns} ns does not fit into 64 bits"
+    if p.period <= 0:
+        yield f"period {p.period} is not positive"
+    if p.period > MAX_INT64:
+        yield f"period {p.period} does not fit into 64 bits"
+
+
+def _key_problems(p: Profile) -> Iterator[str]:
+    if len({key for key, _ in p.resource}) != len(p.resource):
+        yield "resource has a key twice"
+    for key, value in p.resource:
+        if isinstance(value, int) and not -MAX_INT64 - 1 <= value <= MAX_INT64:
+            yield f"resource attribute {key!r} does not fit into 64 bits"
+    if len({reason for reason, _ in p.losses}) != len(p.losses):
+        yield "losses have a reason twice"
+    for reason, count in p.losses:
+        if not 0 <= count <= MAX_INT64:
+            yield f"loss {reason!r} is {count}"
 
 
 def _table_problems(t: Tables) -> Iterator[str]:
@@ -247,6 +268,8 @@ def _table_problems(t: Tables) -> Iterator[str]:
             yield f"label set {row} points outside strings"
         elif len({k for k, _ in labels}) != len(labels):
             yield f"label set {row} has a key twice"
+        elif list(labels) != sorted(labels, key=lambda label: t.strings[label[0]]):
+            yield f"label set {row} is not sorted by key"
 
 
 def _function_problems(t: Tables) -> Iterator[str]:
@@ -255,7 +278,7 @@ def _function_problems(t: Tables) -> Iterator[str]:
             yield f"function {row} points outside strings"
         elif row and not (function.name or function.filename):
             yield f"function {row} has neither name nor filename"
-        elif function.start_line < 0:
+        elif not 0 <= function.start_line <= MAX_INT64:
             yield f"function {row} starts at line {function.start_line}"
 
 
@@ -263,9 +286,9 @@ def _frame_problems(t: Tables) -> Iterator[str]:
     for row, frame in enumerate(t.frames):
         if not _inside(frame.function, t.functions) or (row and not frame.function):
             yield f"frame {row} points outside functions"
-        elif frame.line < 0:
+        elif not 0 <= frame.line <= MAX_INT64:
             yield f"frame {row} is at line {frame.line}"
-        elif frame.column < 0:
+        elif not 0 <= frame.column <= MAX_INT64:
             yield f"frame {row} is at column {frame.column}"
     for row, stack in enumerate(t.stacks):
         if not all(0 < frame < len(t.frames) for frame in stack):
@@ -296,6 +319,8 @@ def _column_problems(p: Profile) -> Iterator[str]:
         yield "a row points outside label_sets"
     if any(value < 0 for column in p.values for value in column):
         yield "a value is negative"
+    if any(value > MAX_INT64 for column in p.values for value in column):
+        yield "a value does not fit into 64 bits"
     if len(set(zip(p.stack, p.link, p.labels, strict=False))) != rows:
         yield "two rows have the same stack, link and labels"
 

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from otelprof import model
-from otelprof.model import Frame, Function, Link, Profile, Tables, ValueType
+from otelprof.model import MAX_INT64, Frame, Function, Link, Profile, Tables, ValueType
 from tests.support.profiles import (
     LEAF,
     MIDDLE,
@@ -82,6 +82,27 @@ FAULTS = {
         replace(VALID, resource=(("host", "a"), ("host", "b"))),
         "resource has a key twice",
     ),
+    "window ends after all time": (
+        replace(VALID, duration_ns=MAX_INT64),
+        f"end {VALID.start_unix_ns + MAX_INT64} ns does not fit into 64 bits",
+    ),
+    "period is too long": (
+        replace(VALID, period=MAX_INT64 + 1),
+        f"period {MAX_INT64 + 1} does not fit into 64 bits",
+    ),
+    "resource has a number that is too large": (
+        replace(VALID, resource=(("pid", -MAX_INT64 - 2),)),
+        "resource attribute 'pid' does not fit into 64 bits",
+    ),
+    "losses name a reason twice": (
+        replace(VALID, losses=(("torn", 1), ("torn", 2))),
+        "losses have a reason twice",
+    ),
+    "less than nothing is lost": (replace(VALID, losses=(("torn", -1),)), "loss 'torn' is -1"),
+    "too much is lost": (
+        replace(VALID, losses=(("torn", MAX_INT64 + 1),)),
+        f"loss 'torn' is {MAX_INT64 + 1}",
+    ),
     # row 0 of the tables
     "strings start with a text": (
         with_tables(replace(T, strings=("null", *T.strings[1:]))),
@@ -150,6 +171,10 @@ FAULTS = {
         with_tables(replace(T, functions=(*T.functions, Function(1, 1, -1)))),
         "function 4 starts at line -1",
     ),
+    "function that starts below every file": (
+        with_tables(replace(T, functions=(*T.functions, Function(1, 1, MAX_INT64 + 1)))),
+        f"function 4 starts at line {MAX_INT64 + 1}",
+    ),
     "frame of a function outside functions": (
         with_tables(replace(T, frames=(*T.frames, Frame(OUTSIDE, 1)))),
         "frame 4 points outside functions",
@@ -165,6 +190,14 @@ FAULTS = {
     "frame left of its line": (
         with_tables(replace(T, frames=(*T.frames, Frame(1, 1, -1)))),
         "frame 4 is at column -1",
+    ),
+    "frame below every file": (
+        with_tables(replace(T, frames=(*T.frames, Frame(1, MAX_INT64 + 1)))),
+        f"frame 4 is at line {MAX_INT64 + 1}",
+    ),
+    "frame right of every line": (
+        with_tables(replace(T, frames=(*T.frames, Frame(1, 1, MAX_INT64 + 1)))),
+        f"frame 4 is at column {MAX_INT64 + 1}",
     ),
     "stack of a frame outside frames": (
         with_tables(replace(T, stacks=(*T.stacks, (1, OUTSIDE)))),
@@ -206,6 +239,19 @@ FAULTS = {
         with_tables(replace(T, label_sets=(*T.label_sets, ((1, 2), (1, 3))))),
         "label set 2 has a key twice",
     ),
+    "label set in another order": (
+        with_tables(
+            replace(
+                T,
+                strings=(*T.strings, "a key", "z key"),
+                label_sets=(
+                    *T.label_sets,
+                    ((len(T.strings) + 1, 1), (len(T.strings), 1)),
+                ),
+            )
+        ),
+        "label set 2 is not sorted by key",
+    ),
     # columns
     "a column of values too many": (
         replace(VALID, values=(*VALID.values, VALID.values[0])),
@@ -246,6 +292,10 @@ FAULTS = {
     "a negative value": (
         replace(VALID, values=((1, 2, -3), VALID.values[1])),
         "a value is negative",
+    ),
+    "a value that is too large": (
+        replace(VALID, values=((1, 2, MAX_INT64 + 1), VALID.values[1])),
+        "a value does not fit into 64 bits",
     ),
     "two rows that say the same": (
         replace(VALID, stack=(1,) * ROWS, link=(1,) * ROWS, labels=(0,) * ROWS),

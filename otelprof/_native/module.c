@@ -6,6 +6,7 @@
 #include "sampler_type.h"
 #include "span_ids.h"
 #include "window.h"
+#include "wire.h"
 
 static int
 add_sampler(PyObject *module)
@@ -34,6 +35,11 @@ add_everything(PyObject *module)
 static PyMethodDef functions[] = {
     {"set_labels", (PyCFunction)(void (*)(void))op_set_labels, METH_VARARGS | METH_KEYWORDS,
      "Whether `RuntimeContext.attach` makes labels."},
+    {"packed_rows", op_packed_rows, METH_VARARGS, "Each row as a protobuf field of packed varints."},
+    {"message_rows", op_message_rows, METH_VARARGS, "Each row as a protobuf message of varint fields."},
+    {"mark_rows", op_mark_rows, METH_VARARGS, "Mark in a mask what rows name."},
+    {"ranked_rows", op_ranked_rows, METH_VARARGS, "Bodies sorted, each once, and their numbers."},
+    {"sample_rows", op_sample_rows, METH_VARARGS, "Rows of columns as sorted protobuf messages with their sums."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -42,7 +48,7 @@ static PyMethodDef functions[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "otelprof._core",
-    .m_doc = PyDoc_STR("The C core: a sampler without the GIL, and OpenTelemetry's context in C."),
+    .m_doc = PyDoc_STR("The C core: a sampler without the GIL, OpenTelemetry's context in C, and protobuf."),
     .m_size = -1,
     .m_methods = functions,
 };

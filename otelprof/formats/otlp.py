@@ -1,7 +1,7 @@
 """OTLP profiles: `ExportProfilesServiceRequest` in the field layout of opentelemetry-proto 1.10.
 
     dictionary            string, function, location, stack, link, attribute tables; row 0 is zero in each
-    resource_profiles     one for each resource
+    resource_profiles     one for each resource and version of the producer
       scope_profiles      one, scope `otelprof`
         profiles          one for each value type: OTLP 1.10 has one `sample_type` a profile
           samples         stack_index, link_index, one value; no timestamps (the shape that every receiver takes)
@@ -11,96 +11,147 @@ it with the period (Pyroscope names it `process_cpu`), anything else as its weig
 types leave, under one `profile_id`, with the sample labels as attributes: that loses nothing, and is for
 our own files only, as each sample attribute becomes a series label in Pyroscope.
 
-Source: opentelemetry-proto v1.10.0, opentelemetry/proto/profiles/v1development/profiles.proto.
+The numbers are the fields of opentelemetry-proto v1.10.0, opentelemetry/proto/profiles/v1development/profiles.proto.
+Profiles that say the same give the same bytes: tables and samples are sorted by what they say.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress, islice
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2 as service_pb
-from opentelemetry.proto.common.v1 import common_pb2
-from opentelemetry.proto.profiles.v1development import profiles_pb2 as pb
-
-from otelprof.builder import ProfileBuilder
-from otelprof.errors import FormatError
-from otelprof.formats.text import encodable
-from otelprof.formats.validity import checked
-from otelprof.model import (
-    KINDS,
-    UNKNOWN_PRODUCER,
-    Attributes,
-    AttributeValue,
-    Link,
-    Producer,
-    Profile,
-    Tables,
-    ValueType,
+from otelprof.formats import wire
+from otelprof.formats.dictionary import Dictionary, Layout, Use, used_rows
+from otelprof.formats.otlp_attributes import (
+    KIND,
+    LOCAL_ROOT,
+    LOST,
+    PRODUCER,
+    AttributeTable,
+    Described,
+    any_value,
 )
+from otelprof.formats.otlp_reader import decode
+from otelprof.model import KINDS, Attributes, Link, Profile, ValueType
 from otelprof.version import __version__
 
-_Row = TypeVar("_Row")
+__all__ = ["SCOPE_NAME", "decode", "encode"]
 
 SCOPE_NAME = "otelprof"
-_KIND = "otelprof.kind"
-_PRODUCER = "otelprof.producer."
-_LOST = "otelprof.lost."
-_LOCAL_ROOT = "otelprof.local_root_span_id"
-_FRAME_TYPE = ("profile.frame.type", "cpython")  # semantic conventions, registry `profile`
 
-# The layout moved between 1.9 and 1.10 without a version on the wire, and reading one as the other
-# raises no error, so an older installed package would corrupt every profile in silence.
-if pb.Sample.DESCRIPTOR.fields_by_name["values"].number != 4:  # noqa: PLR2004 - the number in 1.10
-    raise ImportError(
-        "otelprof needs opentelemetry-proto >= 1.43: the installed one predates OTLP 1.10"
-    )
+_LAYOUT = Layout(name=1, filename=3, start_line=4)
+_FRAME_TYPE = (
+    "profile.frame.type",
+    any_value("cpython"),
+)  # semantic conventions, registry `profile`
+_STACK_INDEX_TAG = bytes([1 << 3])
+_MAPPING, _LOCATION, _FUNCTION, _LINK, _STRING, _ATTRIBUTE, _STACK = range(1, 8)  # the tables
 
 
 def encode(profiles: Sequence[Profile], *, full: bool = False, root_links: bool = False) -> bytes:
-    """One request with all `profiles`. Equal input gives equal bytes.
+    """One request with all `profiles`.
 
     Args:
         profiles: valid ones.
         full: lose nothing; else one value type for each kind and no sample attributes.
         root_links: link samples to their local root span instead of their own span.
     """
-    request = service_pb.ExportProfilesServiceRequest()
-    dictionary = _DictionaryWriter(request.dictionary, root_links=root_links)
-    scopes: dict[object, pb.ScopeProfiles] = {}
-    for profile in profiles:
-        # With the types: True, 1 and 1.0 are equal, but not the same attribute.
-        key_of_resource = tuple((key, type(value), value) for key, value in profile.resource)
-        scope = scopes.get(key_of_resource)
-        if scope is None:
-            resource_profiles = request.resource_profiles.add()
-            for key, value in profile.resource:
-                _set_value(
-                    resource_profiles.resource.attributes.add(key=encodable(key)).value, value
-                )
-            scope = scopes[key_of_resource] = resource_profiles.scope_profiles.add()
-            scope.scope.name, scope.scope.version = (
-                SCOPE_NAME,
-                profile.producer.version or __version__,
-            )
-        _encode_profile(profile, scope, dictionary, full=full)
-    return request.SerializeToString(deterministic=True)
+    parts = [
+        part for profile in profiles for part in _parts(profile, full=full, root_links=root_links)
+    ]
+    attributes = {attribute for part in parts for attribute in part.attributes}
+    if any(part.stack for part in parts):
+        attributes.add(_FRAME_TYPE)
+    texts = {key for key, _ in attributes}
+    texts |= {
+        name
+        for part in parts
+        for value_type in (part.value_type, part.profile.period_type)
+        for name in value_type
+    }
+    dictionary = Dictionary(_LAYOUT, [part.use for part in parts], texts)
+    tables = _Tables(dictionary, AttributeTable(attributes, dictionary.string), parts)
+    return tables.request(parts)
 
 
-def decode(blob: bytes) -> list[Profile]:
-    """The profiles of a request; those that share a kind and a profile id are columns of one.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One value type of one profile: a Profile message.
 
-    Raises:
-        FormatError: `blob` is no such request, or an index points outside its table.
+    Attributes:
+        stack, link, labels, values: the rows that leave.
+        link_bodies: Link messages of the rows of links that are used; empty for the null row.
+        described: the attributes of the profile.
+        sample_attributes: of each used pair of labels and link.
+        attributes: all of these.
     """
-    request = service_pb.ExportProfilesServiceRequest()
-    try:
-        request.ParseFromString(blob)
-        profiles = list(_Reader(request).profiles())
-    except FormatError:
-        raise
-    except (DecodeError, ValueError) as error:
-        raise FormatError(f"OTLP: {error}") from error
-    return checked("OTLP", profiles)
+
+    profile: Profile
+    value_type: ValueType
+    use: Use
+    stack: tuple[int, ...]
+    link: tuple[int, ...]
+    labels: tuple[int, ...]
+    values: tuple[int, ...]
+    link_bodies: dict[int, bytes]
+    described: list[Described]
+    sample_attributes: dict[tuple[int, int], tuple[Described, ...]]
+    attributes: set[Described]
+
+
+def _parts(profile: Profile, *, full: bool, root_links: bool) -> Iterable[_Part]:
+    tables = profile.tables
+    everything = Use(tables, used_rows(profile.stack, len(tables.stacks)))
+    link_bodies = {
+        row: _link(tables.links[row], root_links=root_links)
+        for row in used_rows(profile.link, len(tables.links))
+    }
+    described = _described(profile)
+    sample_attributes = _sample_attributes(profile) if full else {}
+    for column in range(len(profile.value_types)) if full else _exported_columns(profile):
+        use, stack = everything, profile.stack
+        link, labels, values = profile.link, profile.labels, profile.values[column]
+        if not full and 0 in values:
+            stack, link, labels = (tuple(compress(c, values)) for c in (stack, link, labels))
+            values = tuple(filter(None, values))
+            use = Use(tables, used_rows(stack, len(tables.stacks)))
+        yield _Part(
+            profile=profile,
+            value_type=profile.value_types[column],
+            use=use,
+            stack=stack,
+            link=link,
+            labels=labels,
+            values=values,
+            link_bodies={row: link_bodies[row] for row in used_rows(link, len(tables.links))},
+            described=described,
+            sample_attributes=sample_attributes,
+            attributes={*described, *(a for row in sample_attributes.values() for a in row)},
+        )
+
+
+def _described(profile: Profile) -> list[Described]:
+    return [
+        (KIND, any_value(profile.kind)),
+        *((PRODUCER + k, any_value(v)) for k, v in profile.producer._asdict().items() if v),
+        *((LOST + reason, any_value(count)) for reason, count in profile.losses if count),
+    ]
+
+
+def _sample_attributes(profile: Profile) -> dict[tuple[int, int], tuple[Described, ...]]:
+    """For each pair of labels and link: the labels, and what a link has no field for."""
+    tables = profile.tables
+    labels = {
+        row: tuple((key, any_value(value)) for key, value in tables.labels_of(row).items())
+        for row in set(profile.labels)
+    }
+    roots = {row: tables.links[row].local_root_span_id for row in set(profile.link)}
+    local_roots = {
+        row: ((LOCAL_ROOT, any_value(root.hex())),) if root else () for row, root in roots.items()
+    }
+    return {
+        (label_set, link): labels[label_set] + local_roots[link]
+        for label_set, link in set(zip(profile.labels, profile.link, strict=True))
+    }
 
 
 def _exported_columns(profile: Profile) -> list[int]:
@@ -111,280 +162,125 @@ def _exported_columns(profile: Profile) -> list[int]:
     return [len(profile.value_types) - 1]
 
 
-def _encode_profile(
-    profile: Profile,
-    scope: pb.ScopeProfiles,
-    dictionary: "_DictionaryWriter",
-    *,
-    full: bool,
-) -> None:
-    tables = _TablesWriter(dictionary, profile.tables)
-    described = [
-        (_KIND, profile.kind),
-        *((_PRODUCER + key, value) for key, value in profile.producer._asdict().items() if value),
-        *((_LOST + reason, count) for reason, count in profile.losses if count),
-    ]
-    for column in range(len(profile.value_types)) if full else _exported_columns(profile):
-        message = scope.profiles.add(
-            time_unix_nano=profile.start_unix_ns,
-            duration_nano=profile.duration_ns,
-            period=profile.period,
-            profile_id=profile.profile_id,
-            attribute_indices=[dictionary.attribute(key, value) for key, value in described],
-        )
-        dictionary.set_value_type(message.sample_type, profile.value_types[column])
-        dictionary.set_value_type(message.period_type, profile.period_type)
-        # Rows that differ only in what does not leave are one sample: OTLP wants each identity once.
-        samples: dict[tuple[int, int, tuple[int, ...]], int] = {}
-        rows = zip(profile.stack, profile.link, profile.labels, profile.values[column], strict=True)
-        for stack, link, labels, value in rows:
-            if value or full:
-                attributes = tables.attributes(labels, link) if full else ()
-                identity = (tables.stack(stack), tables.link(link), attributes)
-                samples[identity] = samples.get(identity, 0) + value
-        for (stack, link, attributes), value in samples.items():
-            message.samples.add(
-                stack_index=stack,
-                link_index=link,
-                attribute_indices=attributes,
-                values=(value,),
-            )
+def _link(link: Link, *, root_links: bool) -> bytes:
+    if not link.span_id:
+        return b""
+    span_id = (link.local_root_span_id if root_links else b"") or link.span_id
+    return wire.one(1, link.trace_id) + wire.one(2, span_id)
 
 
-class _DictionaryWriter:
-    """The shared dictionary of a request, with each row once."""
+class _Tables:
+    """The dictionary of a request, and the messages that point into it."""
 
-    def __init__(self, message: pb.ProfilesDictionary, *, root_links: bool) -> None:
-        self._message = message
-        self._root_links = root_links
-        self._strings: dict[str, int] = {}
-        self._rows: dict[object, int] = {}
-        self.string("")
-        message.mapping_table.add()  # Pyroscope looks row 0 up for every location
-        message.location_table.add()
-        message.function_table.add()
-        message.link_table.add()
-        message.attribute_table.add()
-        message.stack_table.add()
-
-    def string(self, text: str) -> int:
-        text = encodable(text)
-        row = self._strings.get(text)
-        if row is None:
-            row = self._strings[text] = len(self._message.string_table)
-            self._message.string_table.append(text)
-        return row
-
-    def attribute(self, key: str, value: AttributeValue) -> int:
-        table = self._message.attribute_table
-        row = self._rows.setdefault(("attribute", key, type(value), value), len(table))
-        if row == len(table):
-            message = table.add(key_strindex=self.string(key))
-            _set_value(message.value, value)
-        return row
-
-    def set_value_type(self, message: pb.ValueType, value_type: ValueType) -> None:
-        message.type_strindex = self.string(value_type.type)
-        message.unit_strindex = self.string(value_type.unit)
-
-    def function(self, name: int, filename: int, start_line: int) -> int:
-        table = self._message.function_table
-        row = self._rows.setdefault(("function", name, filename, start_line), len(table))
-        if row == len(table):
-            table.add(name_strindex=name, filename_strindex=filename, start_line=start_line)
-        return row
-
-    def location(self, function: int, line: int, column: int) -> int:
-        table = self._message.location_table
-        row = self._rows.setdefault(("location", function, line, column), len(table))
-        if row == len(table):
-            location = table.add(attribute_indices=[self.attribute(*_FRAME_TYPE)])
-            location.lines.add(function_index=function, line=line, column=column)
-        return row
-
-    def stack(self, locations: tuple[int, ...]) -> int:
-        if not locations:
-            return 0
-        table = self._message.stack_table
-        row = self._rows.setdefault(("stack", locations), len(table))
-        if row == len(table):
-            table.add(location_indices=locations)
-        return row
-
-    def link(self, link: Link) -> int:
-        if not link.span_id:
-            return 0
-        table = self._message.link_table
-        span_id = (link.local_root_span_id if self._root_links else b"") or link.span_id
-        row = self._rows.setdefault(("link", link.trace_id, span_id), len(table))
-        if row == len(table):
-            table.add(trace_id=link.trace_id, span_id=span_id)
-        return row
-
-
-class _TablesWriter:
-    """Puts rows of a profile's tables into the dictionary when a sample first needs them: no orphans."""
-
-    def __init__(self, dictionary: _DictionaryWriter, tables: Tables) -> None:
+    def __init__(
+        self, dictionary: Dictionary, attributes: AttributeTable, parts: Sequence[_Part]
+    ) -> None:
         self._dictionary = dictionary
-        self._tables = tables
-        self._locations: dict[int, int] = {}
-        self._stacks: dict[int, int] = {}
-        self._links: dict[int, int] = {}
+        self._attributes = attributes
+        links = {body for part in parts for body in part.link_bodies.values() if body}
+        self._links = sorted(links)
+        self._link_numbers = {body: number for number, body in enumerate(self._links, 1)}
+        uses = {id(part.use): part.use for part in parts}.values()
+        # With the null row, the first in order: its number is 1.
+        self._stacks, numbers = wire.ranked(
+            [b"", *(body for use in uses for body in dictionary.stacks(use))]
+        )
+        by_number = [b"", *wire.messages(_STACK_INDEX_TAG, list(zip(range(len(self._stacks)))))]
+        indices = map(by_number.__getitem__, numbers[1:])
+        # For each use, of each of its stacks by row, the field of a sample that names it.
+        self._stack_indices = {
+            id(use): list(islice(indices, len(dictionary.stacks(use)))) for use in uses
+        }
 
-    def stack(self, row: int) -> int:
-        known = self._stacks.get(row)
-        if known is None:
-            locations = tuple(self._location(frame) for frame in self._tables.stacks[row])
-            known = self._stacks[row] = self._dictionary.stack(locations)
-        return known
-
-    def link(self, row: int) -> int:
-        known = self._links.get(row)
-        if known is None:
-            known = self._links[row] = self._dictionary.link(self._tables.links[row])
-        return known
-
-    def attributes(self, label_set: int, link: int) -> tuple[int, ...]:
-        """The labels of a sample, and what a link has no field for."""
-        attribute = self._dictionary.attribute
-        rows = [attribute(key, value) for key, value in self._tables.labels_of(label_set).items()]
-        root = self._tables.links[link].local_root_span_id
-        if root:
-            rows.append(attribute(_LOCAL_ROOT, root.hex()))
-        return tuple(rows)
-
-    def _location(self, frame: int) -> int:
-        known = self._locations.get(frame)
-        if known is None:
-            function = self._tables.function_of(frame)
-            string = self._dictionary.string
-            row = self._dictionary.function(
-                string(self._tables.strings[function.name]),
-                string(self._tables.strings[function.filename]),
-                function.start_line,
-            )
-            _, line, column = self._tables.frames[frame]
-            known = self._locations[frame] = self._dictionary.location(row, line, column)
-        return known
-
-
-class _Reader:
-    """Reads one request; every index is checked before it is used."""
-
-    def __init__(self, request: service_pb.ExportProfilesServiceRequest) -> None:
-        self._request = request
-        self._dictionary = request.dictionary
-
-    def profiles(self) -> Iterator[Profile]:
-        for resource_profiles in self._request.resource_profiles:
-            resource = tuple(
-                (a.key, _get_value(a.value)) for a in resource_profiles.resource.attributes
-            )
-            for scope in resource_profiles.scope_profiles:
-                groups: dict[object, list[pb.Profile]] = {}
-                for number, message in enumerate(scope.profiles):
-                    key = (
-                        message.profile_id or number,
-                        self._attributes(message).get(_KIND, number),
-                    )
-                    groups.setdefault(key, []).append(message)
-                for group in groups.values():
-                    yield self._profile(group, resource)
-
-    def _profile(self, group: list[pb.Profile], resource: Attributes) -> Profile:
-        first = group[0]
-        described = self._attributes(first)
-        types = [self._value_type(message.sample_type) for message in group]
-        builder = ProfileBuilder(types)
-        for column, message in enumerate(group):
-            for sample in message.samples:
-                if len(sample.values) != 1:
-                    raise FormatError(f"OTLP: a sample has {len(sample.values)} values, not 1")
-                values = [0] * len(types)
-                values[column] = sample.values[0]
-                attributes = {k: str(v) for k, v in self._attributes(sample).items()}
-                root = attributes.pop(_LOCAL_ROOT, "")
-                link = _row("link", self._dictionary.link_table, sample.link_index)
-                is_linked = any(link.span_id)  # some producers fill the null link with zeros
-                builder.add(
-                    builder.stack(self._frames(builder, sample.stack_index)),
-                    builder.link(Link(link.trace_id, link.span_id, bytes.fromhex(root)))
-                    if is_linked
-                    else 0,
-                    builder.label_set(attributes),
-                    values,
-                )
-        return builder.build(
-            kind=str(described.get(_KIND, types[0].type)),
-            start_unix_ns=first.time_unix_nano,
-            duration_ns=first.duration_nano,
-            period_type=self._value_type(first.period_type),
-            period=first.period,
-            resource=resource,
-            profile_id=first.profile_id,
-            producer=Producer(*(str(described.get(_PRODUCER + f, "")) for f in Producer._fields))
-            if any(key.startswith(_PRODUCER) for key in described)
-            else UNKNOWN_PRODUCER,
-            losses=[
-                (key.removeprefix(_LOST), value)
-                for key, value in described.items()
-                if key.startswith(_LOST) and isinstance(value, int)
-            ],
+    def request(self, parts: Sequence[_Part]) -> bytes:
+        scopes: dict[tuple[bytes, str], list[bytes]] = {}
+        for part in parts:
+            version = part.profile.producer.version or __version__
+            key = (_resource(part.profile.resource), version)
+            scopes.setdefault(key, []).append(self._profile(part))
+        return b"".join(
+            [
+                *(
+                    wire.one(1, resource + wire.one(2, _scope(version, messages)))
+                    for (resource, version), messages in scopes.items()
+                ),
+                wire.one(2, self._body()),
+            ]
         )
 
-    def _string(self, row: int) -> str:
-        return _row("string", self._dictionary.string_table, row)
+    def _body(self) -> bytes:
+        null = b""
+        tables = {
+            _MAPPING: [null],  # Pyroscope looks row 0 up for every location
+            _LOCATION: [null, *self._locations()],
+            _FUNCTION: [null, *self._dictionary.functions],
+            _LINK: [null, *self._links],
+            _STRING: self._dictionary.strings,
+            _ATTRIBUTE: [null, *self._attributes.bodies],
+            _STACK: self._stacks,
+        }
+        return b"".join(
+            row for field, rows in tables.items() for row in wire.delimited(field, rows)
+        )
 
-    def _value_type(self, message: pb.ValueType) -> ValueType:
-        return ValueType(self._string(message.type_strindex), self._string(message.unit_strindex))
+    def _locations(self) -> list[bytes]:
+        lines = wire.delimited(3, self._dictionary.lines)
+        kind = wire.numbers(4, self._attributes.numbers([_FRAME_TYPE])) if lines else b""
+        return [line + kind for line in lines]
 
-    def _attributes(self, message: pb.Profile | pb.Sample) -> dict[str, AttributeValue]:
-        table = self._dictionary.attribute_table
-        rows = [_row("attribute", table, index) for index in message.attribute_indices]
-        return {self._string(row.key_strindex): _get_value(row.value) for row in rows}
+    def _profile(self, part: _Part) -> bytes:
+        profile = part.profile
+        fields = (
+            wire.one(1, self._value_type(part.value_type)),
+            self._samples(part),
+            wire.fixed64(3, profile.start_unix_ns),
+            wire.integer(4, profile.duration_ns),
+            wire.one(5, self._value_type(profile.period_type)),
+            wire.integer(6, profile.period),
+            wire.one(7, profile.profile_id) if profile.profile_id else b"",
+            wire.numbers(11, self._attributes.numbers(part.described)),
+        )
+        return b"".join(fields)
 
-    def _frames(self, builder: ProfileBuilder, stack: int) -> Iterator[int]:
-        for location in _row("stack", self._dictionary.stack_table, stack).location_indices:
-            for line in _row("location", self._dictionary.location_table, location).lines:
-                function = _row("function", self._dictionary.function_table, line.function_index)
-                yield builder.frame(
-                    self._string(function.name_strindex),
-                    self._string(function.filename_strindex),
-                    function.start_line,
-                    line.line,
-                    line.column,
-                )
+    def _value_type(self, value_type: ValueType) -> bytes:
+        kind, unit = map(self._dictionary.string, value_type)
+        return wire.integer(1, kind) + wire.integer(2, unit)
+
+    def _samples(self, part: _Part) -> bytes:
+        """Rows that differ only in what does not leave are one sample: OTLP wants each identity once."""
+        stacks = self._stack_indices[id(part.use)]
+        links = {
+            row: wire.integer(3, self._link_numbers[body]) if body else b""
+            for row, body in part.link_bodies.items()
+        }
+        before = [list(map(stacks.__getitem__, part.stack))]
+        if part.sample_attributes:
+            attributes = self._sample_attributes(part)
+            pairs = zip(part.labels, part.link, strict=True)
+            before.append(list(map(attributes.__getitem__, pairs)))
+        before.append(list(map(links.__getitem__, part.link)))
+        return wire.samples(2, tuple(before), 4, (part.values,), ())
+
+    def _sample_attributes(self, part: _Part) -> dict[tuple[int, int], bytes]:
+        """The field of each pair of labels and link."""
+        numbers = self._attributes.numbers
+        rows = [tuple(numbers(attributes)) for attributes in part.sample_attributes.values()]
+        fields = wire.packed(2, rows)
+        return {
+            pair: field if row else b""
+            for pair, row, field in zip(part.sample_attributes, rows, fields, strict=True)
+        }
 
 
-def _row(name: str, table: Sequence[_Row], row: int) -> _Row:
-    if not 0 <= row < len(table):
-        raise FormatError(f"OTLP: {name} {row} is not in its table of {len(table)}")
-    return table[row]
+def _resource(attributes: Attributes) -> bytes:
+    """The field `resource`; nothing without attributes."""
+    body = b"".join(
+        wire.one(1, wire.text(1, key) + wire.one(2, any_value(value)))
+        for key, value in sorted(attributes, key=lambda item: item[0])
+    )
+    return wire.one(1, body) if body else b""
 
 
-def _set_value(message: common_pb2.AnyValue, value: AttributeValue) -> None:
-    if isinstance(value, bool):
-        message.bool_value = value
-    elif isinstance(value, int):
-        message.int_value = value
-    elif isinstance(value, float):
-        message.double_value = value
-    elif isinstance(value, str):
-        message.string_value = encodable(value)
-    else:
-        _set_array(message, value)
-
-
-def _set_array(message: common_pb2.AnyValue, items: Iterable[str]) -> None:
-    message.array_value.SetInParent()
-    for item in items:
-        message.array_value.values.add(string_value=encodable(item))
-
-
-def _get_value(message: common_pb2.AnyValue) -> AttributeValue:
-    which = message.WhichOneof("value")
-    if which == "array_value":
-        return tuple(str(_get_value(item)) for item in message.array_value.values)
-    value = getattr(message, which) if which else ""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _scope(version: str, profiles: list[bytes]) -> bytes:
+    scope = wire.text(1, SCOPE_NAME) + wire.text(2, version)
+    return wire.one(1, scope) + b"".join(wire.delimited(2, profiles))

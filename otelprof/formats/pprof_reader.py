@@ -1,13 +1,13 @@
 """pprof, read: files of our own and of others, and whatever pretends to be one."""
 
-import zlib
-
 from google.protobuf.message import DecodeError
 
 from otelprof.builder import ProfileBuilder
 from otelprof.errors import FormatError
 from otelprof.formats import pprof_pb2 as pb
+from otelprof.formats.limits import FILE, FREE_BYTES, Limits, check, inflated
 from otelprof.formats.validity import checked
+from otelprof.formats.wire_reader import Shape, count_fields
 from otelprof.model import (
     KINDS,
     NO_LINK,
@@ -20,28 +20,34 @@ from otelprof.model import (
     ValueType,
 )
 
-MAX_BYTES = 256 * 1024 * 1024  # after inflation, as Pyroscope's own limit
 # What our files say in comments and labels.
+KIND = "otelprof.kind"
 PRODUCER = "otelprof.producer."
 LOST = "otelprof.lost."
 LINK_LABELS = ("trace_id", "span_id", "local_root_span_id")
 
 _COUNT_DIGITS = 19  # of a 64-bit number
-_GZIP_WBITS = 16 + zlib.MAX_WBITS
+# sample_type, sample with its labels, mapping, location with its lines, function
+_SHAPE: Shape = {1: {}, 2: {3: {}}, 3: {}, 4: {4: {}}, 5: {}}
 
 
-def decode(blob: bytes, *, max_bytes: int = MAX_BYTES) -> list[Profile]:
+def decode(blob: bytes, *, limits: Limits = FILE) -> list[Profile]:
     """The profiles in a pprof file, one for each kind of `model.KINDS` that its value types make up.
 
-    Value types that belong to no kind make a profile named after their first.
+    Value types that belong to no kind make a profile named after their first, if the file does not name it.
 
     Raises:
-        FormatError: `blob` is not a pprof profile, or inflates to more than `max_bytes`.
+        FormatError: `blob` is not a pprof profile, or holds more than `limits` allow.
     """
+    plain = inflated("pprof", blob, limits)
+    if len(plain) > FREE_BYTES:
+        found = count_fields(plain, _SHAPE, limits.max_fields)
+        check("pprof", "fields", found, limits.max_fields)
     message = pb.Profile()
     try:
-        message.ParseFromString(_inflated(blob, max_bytes))
-        profiles = _Decoder(message).profiles()
+        message.ParseFromString(plain)
+        del plain
+        profiles = _Decoder(message, limits).profiles()
     except FormatError:
         raise
     except IndexError as error:
@@ -53,31 +59,20 @@ def decode(blob: bytes, *, max_bytes: int = MAX_BYTES) -> list[Profile]:
     return checked("pprof", profiles)
 
 
-def _inflated(blob: bytes, max_bytes: int) -> bytes:
-    if blob[:2] != b"\x1f\x8b":
-        return blob
-    inflater = zlib.decompressobj(wbits=_GZIP_WBITS)
-    try:
-        plain = inflater.decompress(blob, max_bytes + 1)
-    except zlib.error as error:
-        raise FormatError(f"pprof: not gzip: {error}") from error
-    if len(plain) > max_bytes:
-        raise FormatError(f"pprof: inflates to more than {max_bytes} bytes")
-    if not inflater.eof:
-        raise FormatError("pprof: the gzip stream is cut short")
-    return plain
-
-
 class _Decoder:
     """Reads one message. Raises IndexError and FormatError on whatever does not hold together."""
 
-    def __init__(self, message: pb.Profile) -> None:
+    def __init__(self, message: pb.Profile, limits: Limits) -> None:
+        check("pprof", "samples", len(message.sample), limits.max_samples)
+        check("pprof", "strings", len(message.string_table), limits.max_strings)
         self._message = message
+        self._limits = limits
+        self._frames_read = 0
         self._strings = list(message.string_table)
         if not self._strings or self._strings[0]:
             raise FormatError("pprof: string_table does not start with the empty string")
         self._functions = {function.id: function for function in message.function}
-        self._locations = {location.id: location for location in message.location}
+        self._comments = _Comments([self._string(row) for row in dict.fromkeys(message.comment)])
 
     def profiles(self) -> list[Profile]:
         types = [self._value_type(t) for t in self._message.sample_type]
@@ -86,7 +81,10 @@ class _Decoder:
                 raise FormatError(
                     f"pprof: a sample has {len(sample.value)} values, not {len(types)}"
                 )
-        return [self._profile(kind, types, columns) for kind, columns in _kinds_of(types)]
+        return [
+            self._profile(kind, types, columns)
+            for kind, columns in _kinds_of(types, self._comments.kind)
+        ]
 
     def _string(self, row: int) -> str:
         if row < 0:
@@ -101,23 +99,16 @@ class _Decoder:
     def _profile(self, kind: str, types: list[ValueType], columns: list[int]) -> Profile:
         message = self._message
         builder = ProfileBuilder(types[column] for column in columns)
-        frames = {
-            number: self._frames(builder, location) for number, location in self._locations.items()
-        }
+        frames = {location.id: self._frames(builder, location) for location in message.location}
         for sample in message.sample:
             values = [sample.value[column] for column in columns]
             if not any(values):
                 continue
-            stack: list[int] = []
-            for number in sample.location_id:
-                if number not in frames:
-                    raise FormatError(f"pprof: location {number} does not exist")
-                stack.extend(frames[number])
+            stack = self._stack(frames, sample)
             if not stack:
                 stack.append(builder.frame("(no stack)", "", 0, 0))
             link, labels = self._labels(sample)
             builder.add(builder.stack(stack), builder.link(link), builder.label_set(labels), values)
-        resource, producer, losses = self._from_comments()
         period_type = self._value_type(message.period_type)
         return builder.build(
             kind=kind,
@@ -125,9 +116,9 @@ class _Decoder:
             duration_ns=message.duration_nanos,
             period_type=KINDS[kind][1] if kind in KINDS else period_type,
             period=message.period or 1,  # 0 is common where there was no fixed period
-            resource=resource,
-            producer=producer,
-            losses=losses,
+            resource=self._comments.resource,
+            producer=self._comments.producer,
+            losses=self._comments.losses,
         )
 
     def _frames(self, builder: ProfileBuilder, location: pb.Location) -> list[int]:
@@ -144,38 +135,69 @@ class _Decoder:
             frames.append(builder.frame(name or filename or "?", filename, *places))
         return frames
 
+    def _stack(self, frames: dict[int, list[int]], sample: pb.Sample) -> list[int]:
+        stack: list[int] = []
+        for number in sample.location_id:
+            if number not in frames:
+                raise FormatError(f"pprof: location {number} does not exist")
+            stack.extend(frames[number])
+            if len(stack) > self._limits.max_depth:
+                raise FormatError(f"pprof: a stack is deeper than {self._limits.max_depth}")
+        self._frames_read += len(stack)
+        check("pprof", "frames of stacks", self._frames_read, self._limits.max_frames)
+        return stack
+
     def _labels(self, sample: pb.Sample) -> tuple[Link, dict[str, str]]:
         labels: dict[str, str] = {}
         for label in sample.label:
-            labels[self._string(label.key)] = (
-                self._string(label.str) if label.str else str(label.num)
+            key = self._string(label.key)
+            value = self._string(label.str) if label.str else str(label.num)
+            if key and value:  # without either it says nothing
+                labels[key] = value
+        trace_id, span_id, root = (
+            _id(labels.get(name, ""), size)
+            for name, size in zip(
+                LINK_LABELS, (TRACE_ID_BYTES, SPAN_ID_BYTES, SPAN_ID_BYTES), strict=True
             )
-        try:
-            trace_id, span_id, root = (bytes.fromhex(labels.get(name, "")) for name in LINK_LABELS)
-        except ValueError:
-            return NO_LINK, labels
-        if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
+        )
+        if not trace_id or not span_id:
             return NO_LINK, labels
         rest = {key: value for key, value in labels.items() if key not in LINK_LABELS}
-        return Link(trace_id, span_id, root if len(root) == SPAN_ID_BYTES else b""), rest
+        return Link(trace_id, span_id, root), rest
 
-    def _from_comments(self) -> tuple[Attributes, Producer, list[tuple[str, int]]]:
-        resource: list[tuple[str, str]] = []
+
+def _id(text: str, size: int) -> bytes:
+    """An id in hex; empty if it is none of that many bytes, or all zero."""
+    if len(text) != 2 * size:
+        return b""
+    try:
+        number = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    return number if len(number) == size and any(number) else b""
+
+
+class _Comments:
+    """What our files say in comments, `key=value`; comments of others are attributes of the resource."""
+
+    def __init__(self, comments: list[str]) -> None:
+        resource: dict[str, str] = {}
         producer: dict[str, str] = {}
-        losses: list[tuple[str, int]] = []
-        for row in self._message.comment:
-            key, equals, value = self._string(row).partition("=")
+        losses: dict[str, int] = {}
+        self.kind = ""
+        for comment in comments:
+            key, equals, value = comment.partition("=")
             if key.startswith(PRODUCER):
                 producer[key.removeprefix(PRODUCER)] = value
             elif key.startswith(LOST):
-                losses.append((key.removeprefix(LOST), _count(value)))
+                losses[key.removeprefix(LOST)] = _count(value)
+            elif key == KIND:
+                self.kind = "" if value in KINDS else value  # those are told by their value types
             elif equals:
-                resource.append((key, value))
-        return (
-            tuple(dict(resource).items()),
-            Producer(*(producer.get(name, "") for name in Producer._fields)),
-            losses,
-        )
+                resource[key] = value
+        self.resource: Attributes = tuple(resource.items())
+        self.producer = Producer(*(producer.get(name, "") for name in Producer._fields))
+        self.losses = tuple(losses.items())
 
 
 def _count(text: str) -> int:
@@ -183,8 +205,11 @@ def _count(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < _COUNT_DIGITS else 0
 
 
-def _kinds_of(types: list[ValueType]) -> list[tuple[str, list[int]]]:
-    """Which columns make up which kind: a kind is there if its weight is; its count may be missing."""
+def _kinds_of(types: list[ValueType], other: str) -> list[tuple[str, list[int]]]:
+    """Which columns make up which kind: a kind is there if its weight is; its count may be missing.
+
+    What is left is of kind `other`, which may be empty.
+    """
     free = dict.fromkeys(range(len(types)))
     kinds: list[tuple[str, list[int]]] = []
     for kind, (count, weight) in KINDS.items():
@@ -194,5 +219,5 @@ def _kinds_of(types: list[ValueType]) -> list[tuple[str, list[int]]]:
             for column in wanted:
                 del free[column]
     if free:
-        kinds.append((types[next(iter(free))].type or "unknown", list(free)))
+        kinds.append((other or types[next(iter(free))].type, list(free)))
     return kinds

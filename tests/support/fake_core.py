@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentelemetry.context.context import Context
 from opentelemetry.trace import Span
 
+from otelprof.formats import packing
+
 if TYPE_CHECKING:
     from otelprof._core import Window
 
@@ -143,6 +145,11 @@ class FakeCore(ModuleType):
     FLAG_HELD_GIL = 1
     FLAG_ON_CPU = 2
     Label = FakeLabel
+    packed_rows = staticmethod(packing.packed_rows)
+    message_rows = staticmethod(packing.message_rows)
+    mark_rows = staticmethod(packing.mark_rows)
+    ranked_rows = staticmethod(packing.ranked_rows)
+    sample_rows = staticmethod(packing.sample_rows)
 
     def __init__(self) -> None:
         super().__init__("otelprof._core")
