@@ -407,7 +407,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 def _parse_labels(text: str) -> tuple[str, ...]:
-    return () if text.lower() == "none" else _parse_names(text)
+    return () if text.lower() == "none" else parse_names(text)
 
 
 # By the name of a field of the exporters' own settings; else it is text.
