@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
-from urllib.parse import unquote
 
 from otelprof.errors import ConfigError
 from otelprof.exporter_settings import (
@@ -38,6 +37,19 @@ from otelprof.list_settings import (
     parse_optional_names,
     parse_pairs,
 )
+from otelprof.scalar_settings import (
+    MAX_DURATION_S,
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    one_of,
+    parse_bool,
+    parse_duration_s,
+    parse_file,
+    parse_flush_s,
+    parse_headers,
+    parse_rate_hz,
+    parse_seconds,
+)
 
 _log = logging.getLogger("otelprof")
 
@@ -46,12 +58,8 @@ SamplerChoice = Literal["auto", "core", "python"]
 
 # `redact` is the last: what the others add is not to tell a secret either.
 DEFAULT_PROCESSORS = ("filter", "enrich", "redact")
-MAX_DURATION_S = 86_400.0
-MIN_FLUSH_S = 0.1
-MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
 _ENDPOINTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
-_DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +191,16 @@ def read_environment(environ: Mapping[str, str] | None = None) -> tuple[Config, 
     env = _Environment(os.environ if environ is None else environ)
     disabled = env.read("enabled", ["OTEL_SDK_DISABLED"], parse_bool, default=False)
     sampler = env.read(
-        "sampler", ["OTELPROF_SAMPLER"], _one_of("auto", "core", "python"), default="auto"
+        "sampler", ["OTELPROF_SAMPLER"], one_of("auto", "core", "python"), default="auto"
     )
-    span_id = env.read("span_id", ["OTELPROF_SPAN_ID"], _one_of("own", "root"), default="own")
+    span_id = env.read("span_id", ["OTELPROF_SPAN_ID"], one_of("own", "root"), default="own")
     config = Config(
         enabled=not disabled
         and env.read("enabled", ["OTELPROF_ENABLED"], parse_bool, default=True),
         collect=env.read("collect", ["OTELPROF_COLLECT"], _parse_kinds, default=("cpu", "wall")),
-        rate_hz=env.read("rate_hz", ["OTELPROF_RATE"], _parse_rate_hz, default=100.0),
+        rate_hz=env.read("rate_hz", ["OTELPROF_RATE"], parse_rate_hz, default=100.0),
         sampler=cast("SamplerChoice", sampler),
-        flush_s=env.read("flush_s", ["OTELPROF_FLUSH"], _parse_flush_s, default=15.0),
+        flush_s=env.read("flush_s", ["OTELPROF_FLUSH"], parse_flush_s, default=15.0),
         processors=env.read(
             "processors", ["OTELPROF_PROCESSORS"], parse_optional_names, default=DEFAULT_PROCESSORS
         ),
@@ -261,7 +269,7 @@ class _Environment:
 
 def _output(env: _Environment) -> Path | None:
     """`OTELPROF_OUTPUT`, with the pid in its name in processes that `otelprof run` did not start itself."""
-    output = env.read("output", ["OTELPROF_OUTPUT"], _parse_file, default=None)
+    output = env.read("output", ["OTELPROF_OUTPUT"], parse_file, default=None)
     if output is None:
         return None
     runner = env.text("OTELPROF_RUNNER_PID")
@@ -289,7 +297,7 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
     protocol = cast(
         "OtlpProtocol",
         env.read(
-            "otlp.protocol", names("PROTOCOL"), _one_of("grpc", "http/protobuf"), default="grpc"
+            "otlp.protocol", names("PROTOCOL"), one_of("grpc", "http/protobuf"), default="grpc"
         ),
     )
     endpoint = env.read("otlp.endpoint", names("ENDPOINT"), str, default=_ENDPOINTS[protocol])
@@ -301,11 +309,11 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
         headers=env.read(
             "otlp.headers", names("HEADERS"), parse_headers, default=(), is_secret=True
         ),
-        timeout_s=env.read("otlp.timeout_s", names("TIMEOUT"), _parse_seconds, default=10.0),
+        timeout_s=env.read("otlp.timeout_s", names("TIMEOUT"), parse_seconds, default=10.0),
         compression=cast(
             "Compression",
             env.read(
-                "otlp.compression", names("COMPRESSION"), _one_of("gzip", "none"), default="gzip"
+                "otlp.compression", names("COMPRESSION"), one_of("gzip", "none"), default="gzip"
             ),
         ),
         insecure=env.read("otlp.insecure", names("INSECURE"), parse_bool, default=False),
@@ -332,78 +340,11 @@ def _own_settings(env: _Environment, name: str, kind: type[_Settings]) -> _Setti
     return kind(**values)
 
 
-def parse_bool(text: str) -> bool:
-    """`true` in any case is true, `false` is false; nothing else, as the OpenTelemetry specification says."""
-    lowered = text.strip().lower()
-    if lowered not in {"true", "false"}:
-        raise ValueError("expected true or false")
-    return lowered == "true"
-
-
-def parse_duration_s(text: str) -> float:
-    """Seconds in `250ms`, `15s`, `2m`, `1h`; a bare number is seconds. Above 0."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip(), re.ASCII)
-    seconds = float(match[1]) * _DURATION_S[match[2] or "s"] if match else 0.0
-    if not 0 < seconds <= MAX_DURATION_S:
-        raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m, at most 24h")
-    return seconds
-
-
-def _parse_flush_s(text: str) -> float:
-    seconds = parse_duration_s(text)
-    if seconds < MIN_FLUSH_S:
-        raise ValueError(f"expected at least {MIN_FLUSH_S:g} s")
-    return seconds
-
-
-def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
-    """Headers in `name=value,name=value`, values URL-encoded, as the OTLP exporters read them."""
-    headers: list[tuple[str, str]] = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = item.partition("=")
-        header = (unquote(name).strip().lower(), unquote(value).strip())
-        # Not shown: headers carry credentials.
-        if not equals or not header[0] or not all(map(str.isprintable, header)):
-            raise ValueError("expected name=value,name=value, URL-encoded")
-        headers.append(header)
-    return tuple(headers)
-
-
-def _parse_seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= MAX_DURATION_S:
-        raise ValueError(f"expected a number of seconds above 0, at most {MAX_DURATION_S:g}")
-    return value
-
-
-def _parse_rate_hz(text: str) -> float:
-    value = float(text.removesuffix("Hz").removesuffix("hz"))
-    if not MIN_RATE_HZ <= value <= MAX_RATE_HZ:
-        raise ValueError(f"expected {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} samples per second")
-    return value
-
-
 def _parse_kinds(text: str) -> tuple[str, ...]:
     kinds = parse_names(text)
     if not kinds:
         raise ValueError("names no kind of profile")
     return kinds
-
-
-def _parse_file(text: str) -> Path | None:
-    path = Path(text)
-    if not path.name:
-        raise ValueError("expected the name of a file")
-    return path
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"expected {' or '.join(choices)}")
-        return text.lower()
-
-    return parse
 
 
 def _parse_labels(text: str) -> tuple[str, ...]:

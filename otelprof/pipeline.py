@@ -45,6 +45,7 @@ class Lane:
         self._waiting: deque[Batch] = deque()
         self._backoff_s = 0.0
         self._not_before_ns = 0
+        self._retried_since_ns: int | None = None  # the oldest batch
         self._is_broken = False
         self._is_forked = False
         self._said: set[str] = set()  # what is said once, not at every flush
@@ -57,6 +58,7 @@ class Lane:
             return
         if len(self._waiting) >= MAX_WAITING:
             self._count("dropped", self._waiting.popleft())
+            self._retried_since_ns = None
         self._waiting.append(batch)
 
     def is_idle(self) -> bool:
@@ -96,18 +98,31 @@ class Lane:
                 return
             batch = self._waiting[0]
             outcome = self._export(batch, min(timeout_s, EXPORT_TIMEOUT_S))
-            if outcome.verdict == "retry":
+            if outcome.verdict == "retry" and self._has_patience(outcome):
                 self._put_off(outcome, is_last=at_once)
                 return
+            self._retried_since_ns = None
             self._waiting.popleft()
-            self._count(outcome.verdict, batch)
-            if outcome.verdict == "refused":
-                if not self._is_broken:
-                    self._say_once("refused", "profiles are refused and dropped", outcome.reason)
-            elif self._backoff_s:
-                self._backoff_s = 0.0
-                self._said.discard("waiting")
-                _log.info("otelprof: %s: profiles are delivered again", self.name)
+            self._settle(batch, outcome)
+
+    def _has_patience(self, outcome: Outcome) -> bool:
+        if self._retried_since_ns is None:
+            self._retried_since_ns = self._clock.monotonic_ns()
+        waited_s = (self._clock.monotonic_ns() - self._retried_since_ns) / NS_PER_S
+        return outcome.patience_s is None or waited_s < outcome.patience_s
+
+    def _settle(self, batch: Batch, outcome: Outcome) -> None:
+        """Count what will not be sent again, and say what is new."""
+        profiles = len(batch.profiles)
+        is_delivered = outcome.verdict == "delivered"
+        refused = min(outcome.rejected_profiles, profiles) if is_delivered else profiles
+        self.counters += Counter(delivered_profiles=profiles - refused, refused_profiles=refused)
+        if refused and not self._is_broken:
+            self._say_once("refused", "profiles are refused and dropped", outcome.reason)
+        if is_delivered and self._backoff_s:
+            self._backoff_s = 0.0
+            self._said.discard("waiting")
+            _log.info("otelprof: %s: profiles are delivered again", self.name)
 
     def given_up(self) -> int:
         """Profiles that will not be delivered, so far."""
@@ -144,6 +159,7 @@ class Lane:
         self._waiting.clear()
         self.counters.clear()
         self._backoff_s, self._not_before_ns = 0.0, 0
+        self._retried_since_ns = None
 
     def _export(self, batch: Batch, timeout_s: float) -> Outcome:
         self.prepare()

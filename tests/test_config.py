@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from otelprof.config import (
-    Config,
-    from_environment,
-    parse_bool,
-    parse_duration_s,
-    parse_headers,
-    with_pid,
-)
+from otelprof.config import Config, from_environment, with_pid
 from otelprof.errors import ConfigError
 from otelprof.exporter_settings import (
     SERIES_LABELS,
@@ -24,6 +17,7 @@ from otelprof.exporter_settings import (
     PyroscopeSettings,
     shown_url,
 )
+from otelprof.scalar_settings import parse_bool, parse_duration_s, parse_headers
 from tests.support.settings import HTTP, VARIABLES
 
 DOCUMENTATION = Path(__file__).parents[1] / "docs" / "configuration.md"

@@ -250,6 +250,36 @@ class TestRetrying:
 
 
 class TestRefusing:
+    def test_a_part_is_counted_and_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = FakeClock()
+        sink = FakeExporter(Outcome("delivered", "one is too old", rejected_profiles=1))
+        with running(clock, sink=sink) as bench:
+            bench.collector.give(3)
+            clock.advance(bench.flush_s)
+            counted = bench.pipeline.statistics()
+        assert (counted["sink.delivered_profiles"], counted["sink.refused_profiles"]) == (2, 1)
+        assert [record.getMessage() for record in caplog.records] == [
+            "otelprof: sink: profiles are refused and dropped: one is too old"
+        ]
+
+    def test_patience_ends(self) -> None:
+        """What is retried because the receiver fails is refused at last, and does not hold up the next for ever."""
+        clock = FakeClock()
+        sink = FakeExporter(then=Outcome("retry", "it fails", patience_s=600.0))
+        with running(clock, sink=sink) as bench:
+            bench.collector.give()
+            clock.advance(bench.flush_s)
+            for _ in range(9):
+                clock.advance(MAX_BACKOFF_S)
+            assert bench.pipeline.statistics().get("sink.refused_profiles", 0) == 0
+            for _ in range(2):
+                clock.advance(MAX_BACKOFF_S)
+            assert bench.pipeline.statistics()["sink.refused_profiles"] == 1
+            sink.then = DELIVERED
+            bench.collector.give()
+            clock.advance(bench.flush_s)
+        assert numbers_of(sink.delivered) == [2]
+
     def test_is_counted_and_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
         clock, sink = FakeClock(), FakeExporter(REFUSED, REFUSED, REFUSED)
         with running(clock, sink=sink) as bench:

@@ -11,9 +11,9 @@ from types import FrameType
 import click
 
 from otelprof.cli.show import describe, load
-from otelprof.config import MAX_RATE_HZ, MIN_RATE_HZ
 from otelprof.errors import OtelprofError
 from otelprof.formats.spans_jsonl import spans_path
+from otelprof.scalar_settings import MAX_RATE_HZ, MIN_RATE_HZ
 
 # What OpenTelemetry would export nowhere: spans are recorded beside the profile all the same.
 _QUIET = {
