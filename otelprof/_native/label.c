@@ -14,12 +14,11 @@
 
 /* ---- learning the types ---- */
 
-/* The type of the root node of a new Context in which `count` new variables are set. With `collide` they are set
- * under one hash, and it is the type of the node below. */
+/* The type of the root node of a new Context in which `count` new variables are set, each in a branch of its own. With
+ * `collide` they are set under one hash, and it is the type of the node below. */
 static bool
 learn_node_type(int count, bool collide, uintptr_t *type, uintptr_t *hamt_type)
 {
-    PyObject *first = NULL;
     PyObject *context = PyContext_New();
     if (context == NULL || PyContext_Enter(context) != 0) {
         Py_XDECREF(context);
@@ -28,18 +27,13 @@ learn_node_type(int count, bool collide, uintptr_t *type, uintptr_t *hamt_type)
     bool is_good = true;
     for (int i = 0; i < count && is_good; i++) {
         PyObject *var = PyContextVar_New("otelprof_probe", NULL);
-        if (var != NULL && collide && first != NULL) {
-            op_var_copy_hash(var, first);
+        if (var != NULL) {
+            op_var_choose_hash(var, collide ? 1 : 1 + i);
         }
         PyObject *token = var == NULL ? NULL : PyContextVar_Set(var, Py_None);
         is_good = token != NULL;
         Py_XDECREF(token);
-        if (first == NULL) {
-            first = var;
-        }
-        else {
-            Py_XDECREF(var); /* the Context keeps it */
-        }
+        Py_XDECREF(var); /* the Context keeps it */
     }
     if (is_good) {
         PyObject *hamt = (PyObject *)op_context_vars_tick(context);
@@ -50,7 +44,6 @@ learn_node_type(int count, bool collide, uintptr_t *type, uintptr_t *hamt_type)
         }
         *type = (uintptr_t)Py_TYPE(root);
     }
-    Py_XDECREF(first);
     is_good = PyContext_Exit(context) == 0 && is_good;
     Py_DECREF(context);
     return is_good;
@@ -64,8 +57,9 @@ op_label_env_init(op_label_env *env, PyObject *var)
         return true;
     }
     uintptr_t hamt_types[3];
+    /* A node of 17 branches is an array: a bitmap has 16 at most (hamt.c, hamt_node_bitmap_assoc). */
     if (!learn_node_type(1, false, &env->bitmap_type, &hamt_types[0])
-        || !learn_node_type(64, false, &env->array_type, &hamt_types[1])
+        || !learn_node_type(17, false, &env->array_type, &hamt_types[1])
         || !learn_node_type(2, true, &env->collision_type, &hamt_types[2])) {
         return false;
     }

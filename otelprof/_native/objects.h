@@ -78,11 +78,12 @@ op_var_hash(PyObject *var)
     return folded == 0xffffffffu ? 0xfffffffeu : folded;
 }
 
-/* Have two variables of ours collide, to learn the type of the node that this makes. */
+/* Choose where a variable of ours lies in a trie, before it is set: hashes are made of addresses, which may be of a few
+ * kinds only. */
 static inline void
-op_var_copy_hash(PyObject *to, PyObject *from)
+op_var_choose_hash(PyObject *var, Py_hash_t hash)
 {
-    ((PyContextVar *)to)->var_hash = ((PyContextVar *)from)->var_hash;
+    ((PyContextVar *)var)->var_hash = hash;
 }
 
 #define OP_CONTEXT_BYTES (offsetof(PyContext, ctx_vars) + sizeof(void *))

@@ -111,9 +111,9 @@ message_row(PyObject *row, const uint8_t *tags, Py_ssize_t count, scratch *s)
 
 /* Numbers in a buffer of unsigned 64-bit integers, as array("Q") is one. */
 static bool
-numbers_of(PyObject *object, Py_buffer *view)
+numbers_of(PyObject *array, Py_buffer *view)
 {
-    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT) < 0) {
+    if (PyObject_GetBuffer(array, view, PyBUF_FORMAT) < 0) {
         return false;
     }
     if (view->itemsize == (Py_ssize_t)sizeof(uint64_t) && view->format != NULL && strcmp(view->format, "Q") == 0) {
@@ -127,17 +127,17 @@ numbers_of(PyObject *object, Py_buffer *view)
 PyObject *
 op_packed_rows(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *rows, *object;
+    PyObject *rows, *array;
     unsigned char tag;
-    if (!PyArg_ParseTuple(args, "bO!O", &tag, &PyList_Type, &rows, &object)) {
+    if (!PyArg_ParseTuple(args, "bO!O", &tag, &PyList_Type, &rows, &array)) {
         return NULL;
     }
     Py_buffer view = {.buf = NULL};
-    if (object != Py_None && !numbers_of(object, &view)) {
+    if (array != Py_None && !numbers_of(array, &view)) {
         return NULL;
     }
     static const uint64_t nothing = 0; /* an empty array has no memory of its own */
-    const uint64_t *numbers = object == Py_None ? NULL : view.buf != NULL ? view.buf : &nothing;
+    const uint64_t *numbers = array == Py_None ? NULL : view.buf != NULL ? view.buf : &nothing;
     const Py_ssize_t size = view.len / (Py_ssize_t)sizeof(uint64_t);
     scratch s = {NULL, 0};
     PyObject *all = PyList_New(PyList_GET_SIZE(rows));

@@ -51,7 +51,7 @@ class CoreCollector:
     def _reset(self) -> None:
         self._cpu_remainder_ns = 0
         self._is_running = False
-        self._failures = 0
+        self._failures = self._overflow = 0
         self._has_said_lost = False
 
     def _new_sampler(self) -> "_core.Sampler":
@@ -114,6 +114,7 @@ class CoreCollector:
         except MemoryError as error:
             self._fail(error)
             return []
+        self._overflow += window["losses"].get("overflow", 0)
         age_ns = self._clock.monotonic_ns() - window["start_ns"]
         columns = Columns(window, name_of=self._names.of, has_labels=self._has_labels)
         profiles, self._cpu_remainder_ns = columns.profiles(
@@ -141,6 +142,8 @@ class CoreCollector:
         numbers = {name: value for name, value in counters if isinstance(value, int)}
         return {
             **numbers,
+            "asked_period_ns": self._period_ns,
+            "overflow": self._overflow,
             "sampler_resident_bytes": self._sampler.resident_bytes(),
             "sampler_failures": self._failures,
         }

@@ -403,10 +403,15 @@ class TestLife:
         ]
 
     def test_counters_and_facts_are_the_cores(self, core: tuple[CoreCollector, Sampler]) -> None:
-        collector, _ = core
+        collector, sampler = core
+        for lost in (2, 3):
+            sampler.windows.append(window_of(Group(DEEP, wall_ns=1), losses={"overflow": lost}))
+            collector.drain()
         assert collector.health() == {
             "samples": 7,
             "passes": 3,
+            "asked_period_ns": 10_000_000,
+            "overflow": 5,
             "sampler_resident_bytes": 4096,
             "sampler_failures": 0,
         }
