@@ -149,6 +149,8 @@ def test_an_unhandled_keyboard_interrupt_ends_the_program_as_without_us(tmp_path
     script = tmp_path / "interrupted.py"
     script.write_text(
         "import os, signal, time\n"
+        # A shell may have started us with this ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "time.sleep(2.5)\n"  # exporters are imported in the first second
         "os.kill(os.getpid(), signal.SIGINT)\n"
         "time.sleep(10)\n",
