@@ -269,14 +269,14 @@ EMBEDDED = """
 sampler = _core.Sampler(period_ns=1_000_000, cpu_budget=1.0)
 sampler.start()
 for i in range(20):
-    names = {"time": time}
-    source = f"def f_{i}():\\n end = time.monotonic() + 0.003\\n while time.monotonic() < end: pass"
+    names = {"sampler": sampler}
+    source = f"def f_{i}():\\n end = sampler.health()['passes'] + 3\\n while sampler.health()['passes'] < end: pass"
     exec(source, names)
     names[f"f_{i}"]()
     names.clear()
 window = sampler.drain()
 seen = {name for _, name, _ in window["codes"] if name.startswith("f_")}
-print("functions", len(seen), sampler.health()["passes"])
+print("functions", len(seen))
 """
 
 
@@ -290,10 +290,10 @@ def test_an_interpreter_can_be_finalized_and_begun_again_while_it_is_sampled(
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
-    seen = [tuple(map(int, line.split()[1:])) for line in done.stdout.splitlines()]
+    seen = [int(line.split()[1]) for line in done.stdout.splitlines()]
     assert len(seen) == EMBEDDED_LOOPS
-    # With 3 ms each, none is missed where every pass came in time; a dead one's name hides others.
-    assert all(functions >= 15 for functions, passes in seen if passes >= 50), seen
+    # Each is there for three passes; a dead one's name would hide others.
+    assert min(seen) >= 19, seen
 
 
 def _build_host(folder: Path) -> Path:
