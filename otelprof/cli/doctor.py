@@ -11,7 +11,9 @@ import click
 
 from otelprof.collectors.stack import core_collector
 from otelprof.config import Config, read_environment
+from otelprof.errors import ConfigError, ExporterError, OtelprofError
 from otelprof.exporter_settings import SECRET_FIELDS, shown_url
+from otelprof.extensions import COLLECTORS, EXPORTERS, load
 from otelprof.labels import spans_by
 from otelprof.list_settings import Pairs
 from otelprof.processors.chain import build_chain
@@ -28,10 +30,26 @@ def doctor() -> None:
     """
     config, sources = read_environment()
     build_chain(config)  # says what is wrong with the settings of processors
+    for problem in _problems(config):
+        click.echo(f"otelprof: {problem}", err=True)
     click.echo(f"otelprof {__version__}")
     _print_table([("interpreter", _interpreter()), *_sampler(config)])
     click.echo()
     _print_table([(name, _value(config, name, sources)) for name in _settings(config)])
+
+
+def _problems(config: Config) -> Iterator[OtelprofError]:
+    """What is wrong with what is asked for by name."""
+    for kind in config.collect:
+        try:
+            load(COLLECTORS, kind, ConfigError)
+        except ConfigError as error:
+            yield error
+    for name in config.exporters:
+        try:
+            load(EXPORTERS, name, ExporterError)(config).close()
+        except OtelprofError as error:
+            yield error
 
 
 def _interpreter() -> str:

@@ -94,3 +94,20 @@ def test_names_what_a_processor_cannot_use_and_hides_what_is_added(tmp_path: Pat
     assert said["enrich_labels"] == "dsn=…, zone=… (OTELPROF_ENRICH_LABELS)"
     (line,) = run([OTELPROF, "doctor"], tmp_path, variables).said
     assert "filter: no profiles leave: filter_exclude: file: '(' is no regular expression" in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "problem"),
+    [
+        ("OTELPROF_EXPORTER", "fiel", "otelprof.exporters: there is no 'fiel', only "),
+        ("OTELPROF_COLLECT", "cpuu", "otelprof.collectors: there is no 'cpuu', only "),
+        ("OTELPROF_EXPORTER", "http", "OTELPROF_HTTP_ENDPOINT"),
+    ],
+)
+def test_names_what_is_asked_for_and_cannot_be_had(
+    tmp_path: Path, variable: str, name: str, problem: str
+) -> None:
+    finished = run([OTELPROF, "doctor"], tmp_path, {variable: name})
+    (line,) = finished.said
+    assert line.startswith("otelprof: ")
+    assert problem in line
