@@ -3,16 +3,17 @@
 The body is what a file would be: gzip of the profiles of a flush together, unless they are too large for one request.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from otelprof.config import Config
 from otelprof.errors import ExporterError
 from otelprof.exporter_settings import HttpSettings, destination_of
 from otelprof.exporters.http_client import HttpClient
-from otelprof.exporters.outbox import Outbox
+from otelprof.exporters.over_http import OverHttp
 from otelprof.formats import pprof
 from otelprof.interfaces import Exporter, Outcome
-from otelprof.model import Batch
+from otelprof.model import Profile
 
 _HINTS: dict[int | str, str] = {
     **dict.fromkeys((401, 403), "is OTELPROF_HTTP_HEADERS right, or the client certificate?"),
@@ -31,26 +32,17 @@ def from_config(config: Config) -> Exporter:
     return HttpExporter(config.http)
 
 
-class HttpExporter:
+class HttpExporter(OverHttp):
     """POSTs pprof."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        self.destination = destination_of("http", settings.endpoint, settings.headers)
-        self._client = HttpClient(settings.endpoint, settings, hints=_HINTS)
-        self._outbox = Outbox(pprof.encode, self._send)
+        super().__init__(
+            destination_of("http", settings.endpoint, settings.headers),
+            HttpClient(settings.endpoint, settings, hints=_HINTS),
+        )
 
-    def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
-        """One request, or some if `batch` is large."""
-        return self._outbox.export(batch, timeout_s=timeout_s)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def after_fork(self) -> None:
-        """Leave the parent's connections and batch alone."""
-        self._outbox.forget()
-        self._client.after_fork()
+    def _encode(self, profiles: Sequence[Profile]) -> bytes:
+        return pprof.encode(profiles)
 
     def _send(self, body: bytes, timeout_s: float) -> Outcome:
         headers = {"Content-Type": "application/octet-stream"}

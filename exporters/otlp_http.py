@@ -7,36 +7,24 @@ from typing import TYPE_CHECKING
 from otelprof.exporter_settings import OtlpSettings, destination_of
 from otelprof.exporters.http_client import HttpClient
 from otelprof.exporters.otlp import accepted, hints_of
-from otelprof.exporters.outbox import Outbox
+from otelprof.exporters.over_http import OverHttp
 from otelprof.formats import otlp
 from otelprof.interfaces import Exporter, Outcome
-from otelprof.model import Batch, Profile
+from otelprof.model import Profile
 
 _GZIP_LEVEL = 6  # 9, which is the default, takes twice as long for 1 % less
 
 
-class OtlpHttpExporter:
+class OtlpHttpExporter(OverHttp):
     """POSTs requests to the URL of the signal."""
 
     def __init__(self, settings: OtlpSettings, *, root_links: bool = False) -> None:
-        self.destination = destination_of("otlp", settings.endpoint, settings.headers)
         self._is_gzip = settings.compression == "gzip"
         self._root_links = root_links
-        self._client = HttpClient(settings.endpoint, settings, hints=hints_of(settings))
-        self._outbox = Outbox(self._encode, self._send)
-
-    def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
-        """One request, or some if `batch` is large."""
-        return self._outbox.export(batch, timeout_s=timeout_s)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def after_fork(self) -> None:
-        """Leave the parent's connections and batch alone."""
-        self._outbox.forget()
-        self._client.after_fork()
+        super().__init__(
+            destination_of("otlp", settings.endpoint, settings.headers),
+            HttpClient(settings.endpoint, settings, hints=hints_of(settings)),
+        )
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:
         body = otlp.encode(profiles, root_links=self._root_links)

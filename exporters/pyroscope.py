@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from otelprof.config import Config
 from otelprof.exporter_settings import TENANT_HEADER, PyroscopeSettings, destination_of
 from otelprof.exporters.http_client import HttpClient, basic_authorization
-from otelprof.exporters.outbox import Outbox
+from otelprof.exporters.over_http import OverHttp
 from otelprof.exporters.pyroscope_labels import SampleLabels, series_labels
 from otelprof.exporters.splitting import LIMITS
 from otelprof.formats import pprof, push
 from otelprof.interfaces import Exporter, Outcome
-from otelprof.model import Batch, Profile
+from otelprof.model import Profile
 
 PATH = "/push.v1.PusherService/Push"
 
@@ -33,7 +33,7 @@ def from_config(config: Config) -> Exporter:
     return PyroscopeExporter(config.pyroscope, root_spans=config.span_id == "root")
 
 
-class PyroscopeExporter:
+class PyroscopeExporter(OverHttp):
     """Pushes each profile with the labels of its series.
 
     Args:
@@ -43,30 +43,17 @@ class PyroscopeExporter:
 
     def __init__(self, settings: PyroscopeSettings, *, root_spans: bool = False) -> None:
         headers = (*_headers(settings), *settings.headers)
-        self.destination = destination_of("pyroscope", settings.endpoint, headers, settings.user)
         self._allowed = settings.labels
         self._sample_labels = SampleLabels(settings.sample_labels, root_spans=root_spans)
-        self._client = HttpClient(
+        client = HttpClient(
             settings.endpoint.rstrip("/") + PATH,
             settings,
             headers=_headers(settings),
             hints=_HINTS,
             secrets=(settings.password, settings.token),
         )
-        self._outbox = Outbox(self._encode, self._send, LIMITS._replace(max_profiles=1))
-
-    def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
-        """A request for each profile, or some if one is large."""
-        return self._outbox.export(batch, timeout_s=timeout_s)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def after_fork(self) -> None:
-        """Leave the parent's connections and batch alone."""
-        self._outbox.forget()
-        self._client.after_fork()
+        destination = destination_of("pyroscope", settings.endpoint, headers, settings.user)
+        super().__init__(destination, client, LIMITS._replace(max_profiles=1))
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:
         profile = self._sample_labels.applied(profiles[0])

@@ -158,6 +158,20 @@ class ProfileBuilder:
             losses=tuple(losses),
         )
 
+    def in_place_of(self, profile: Profile) -> Profile:
+        """All rows added so far, with everything else as in `profile`."""
+        return self.build(
+            kind=profile.kind,
+            start_unix_ns=profile.start_unix_ns,
+            duration_ns=profile.duration_ns,
+            period_type=profile.period_type,
+            period=profile.period,
+            resource=profile.resource,
+            profile_id=profile.profile_id,
+            producer=profile.producer,
+            losses=profile.losses,
+        )
+
 
 def merged(profiles: Iterable[Profile]) -> list[Profile]:
     """Add up profiles of the same kind and value types; the order of kinds is kept.

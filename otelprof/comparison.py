@@ -131,13 +131,7 @@ def difference(before: Profile, after: Profile) -> Difference:
     builder = ProfileBuilder((*before.value_types, *after.value_types))
     builder.add_profile(_without_links(before), range(width))
     builder.add_profile(_without_links(after), range(width, 2 * width))
-    both = builder.build(
-        kind=before.kind,
-        start_unix_ns=before.start_unix_ns,
-        duration_ns=before.duration_ns,
-        period_type=before.period_type,
-        period=before.period,
-    )
+    both = builder.in_place_of(before)
     return Difference(
         before=_with_rows(before, both, both.values[:width]),
         after=_with_rows(after, both, both.values[width:]),

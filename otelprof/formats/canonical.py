@@ -41,20 +41,8 @@ def canonical(profile: Profile) -> Profile:
             builder.label_set(dict(label_set)),
             (column[row] for column in profile.values),
         )
-    built = builder.build(
-        kind=profile.kind,
-        start_unix_ns=profile.start_unix_ns,
-        duration_ns=profile.duration_ns,
-        period_type=profile.period_type,
-        period=profile.period,
-    )
     return replace(
-        profile,
-        tables=built.tables,
-        stack=built.stack,
-        link=built.link,
-        labels=built.labels,
-        values=built.values,
+        builder.in_place_of(profile),
         resource=tuple(sorted(profile.resource, key=lambda item: item[0])),
         losses=tuple(sorted(profile.losses)),
     )

@@ -65,21 +65,7 @@ def added_up(profile: Profile) -> Profile:
     """
     builder = ProfileBuilder(profile.value_types)
     builder.add_profile(profile, range(len(profile.value_types)))
-    built = builder.build(
-        kind=profile.kind,
-        start_unix_ns=profile.start_unix_ns,
-        duration_ns=profile.duration_ns,
-        period_type=profile.period_type,
-        period=profile.period,
-    )
-    return replace(
-        profile,
-        tables=built.tables,
-        stack=built.stack,
-        link=built.link,
-        labels=built.labels,
-        values=built.values,
-    )
+    return builder.in_place_of(profile)
 
 
 def with_rows(profile: Profile, keep: Sequence[bool]) -> Profile:
