@@ -58,9 +58,10 @@ fuzz: $(VENV)/core
 	@$(PY) -m pip install -q --only-binary :all: "atheris>=3.0" || echo "fuzz: no atheris for this Python; the readers get random inputs"
 	$(PY) -m tests.fuzz --seconds $(SECONDS)
 
-# The long versions of the core's tests, each for so many seconds.
+# The long versions of tests: the core's, each for so many seconds, and what the world does to a process.
 SOAK_S ?= 600
 soak: $(VENV)/core
+	OTELPROF_FAULTS=full $(PY) -m pytest -q -s tests/test_faults.py $(ARGS)
 	OTELPROF_SOAK_S=$(SOAK_S) $(PY) -m pytest -q tests/native $(ARGS)
 
 # Its own environment: the oldest protoc whose output our oldest protobuf can load.

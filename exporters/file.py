@@ -78,6 +78,7 @@ class SingleFileExporter:
     destination = ""
 
     def __init__(self, path: Path) -> None:
+        self.destination = ""  # as above
         self._path = path.absolute()
         self._profiles: list[Profile] = []
         self._has_spans = False

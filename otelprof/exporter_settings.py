@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from otelprof.errors import ConfigError
+from otelprof.scalar_settings import parse_size_bytes
 
 OtlpProtocol = Literal["grpc", "http/protobuf"]
 Compression = Literal["none", "gzip"]
@@ -168,15 +169,9 @@ def parse_age_s(text: str) -> float | None:
     return seconds
 
 
-def parse_size_bytes(text: str) -> int | None:
+def parse_optional_size_bytes(text: str) -> int | None:
     """Bytes in `500KiB`, `64MiB`, `1GiB`; a bare number is bytes; None for `none`."""
-    if text.lower() == "none":
-        return None
-    match = re.fullmatch(r"(\d{1,15})\s*(?:([KMG])iB|B)?", text, re.ASCII | re.IGNORECASE)
-    size_bytes = int(match[1]) * 1024 ** " KMG".index((match[2] or " ").upper()) if match else 0
-    if not size_bytes:
-        raise ValueError("expected a size above 0 such as 500KiB, 64MiB or 1GiB, or none")
-    return size_bytes
+    return None if text.lower() == "none" else parse_size_bytes(text)
 
 
 def parse_count(text: str) -> int | None:

@@ -123,11 +123,14 @@ DELIVERED = Outcome("delivered")
 
 
 class Exporter(Protocol):
-    """Delivers batches. Called from one thread at a time."""
+    """Delivers batches. Called from one thread at a time, its own."""
 
     @property
     def destination(self) -> str:
-        """Where they go: equal for equal receivers, without credentials; empty for files of this machine."""
+        """The receiver, as text that is equal for equal receivers, without credentials; empty for local files.
+
+        What waits for a receiver waits on the disk, and another process may deliver it: to an equal one only.
+        """
         ...
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:

@@ -11,7 +11,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from otelprof.config import Config, claim_output, from_environment
+from otelprof.config import Config
+from otelprof.delivery.limits import Limits
+from otelprof.environment import claim_output, from_environment
 from otelprof.errors import ConfigError, ExporterError
 from otelprof.extensions import COLLECTORS, EXPORTERS, load
 from otelprof.forks import kept_whole
@@ -50,6 +52,7 @@ class Profiler:
         self._rate_lock = threading.RLock()
         self._is_wanted = self._is_running = self._is_changing = False
         self._is_inherited = False  # in a forked child: the parts are as the parent had them
+        self._is_observed = False
         self._log = SpanLog()
         self._recorder: SpanRecorder | None = None
         from_caller = settings.keys() if config is None else {f.name for f in fields(Config)}
@@ -60,7 +63,9 @@ class Profiler:
             take_spans=self._log.take,
             resource=_resource,
             flush_s=self.config.flush_s,
-            on_tick=self._watch_provider,
+            on_tick=self._watch_providers,
+            limits=_limits(self.config),
+            backoff=self.config.retry_backoff,
             processors=build_chain(self.config, from_caller),
         )
 
@@ -228,6 +233,16 @@ class Profiler:
                 _log.warning("OTELPROF_%s=%r is not used: %s", error.setting.upper(), text, error)
                 self.config = self.config.with_arguments({error.setting: default})
 
+    def _watch_providers(self) -> bool:
+        """Also show our metrics, once the application has loaded what that takes. True if there is no more to do."""
+        if not self._is_observed and "opentelemetry.metrics" in sys.modules:
+            with kept_whole():
+                from otelprof import metrics  # noqa: PLC0415 - see above
+
+                metrics.observe(self._pipeline)
+            self._is_observed = True
+        return self._watch_provider() and self._is_observed
+
     def _watch_provider(self) -> bool:
         """Add our span processor as soon as the application has a tracer provider."""
         if self._recorder is None:
@@ -251,6 +266,11 @@ def _collectors(config: Config, spans: Spans) -> list[Collector]:
     for kind in config.collect:
         kinds.setdefault(load(COLLECTORS, kind, error), []).append(kind)
     return [build(tuple(names), config, spans) for build, names in kinds.items()]
+
+
+def _limits(config: Config) -> Limits:
+    directory = config.state_dir if config.spool else None
+    return Limits(directory, disk_bytes=config.spool_max_bytes, age_s=config.spool_age_s)
 
 
 def _exporters(config: Config) -> dict[str, Callable[[], Exporter]]:

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 MAX_DURATION_S = 86_400.0
 MIN_FLUSH_S = 0.1
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 1000.0
+MAX_SIZE_BYTES = 1 << 40
+_SIZE_BYTES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -22,13 +24,23 @@ def parse_bool(text: str) -> bool:
     return lowered == "true"
 
 
-def parse_duration_s(text: str) -> float:
+def parse_duration_s(text: str, *, most_s: float = MAX_DURATION_S) -> float:
     """Seconds in `250ms`, `15s`, `2m`, `1h`; a bare number is seconds. Above 0."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip(), re.ASCII)
     seconds = float(match[1]) * _DURATION_S[match[2] or "s"] if match else 0.0
-    if not 0 < seconds <= MAX_DURATION_S:
-        raise ValueError("expected a duration above 0 such as 250ms, 15s or 2m, at most 24h")
+    if not 0 < seconds <= most_s:
+        most = f"{most_s / 3600:g}h"
+        raise ValueError(f"expected a duration above 0 such as 250ms, 15s or 2m, at most {most}")
     return seconds
+
+
+def parse_size_bytes(text: str) -> int:
+    """Bytes in `512KiB`, `64MiB`, `1GiB`; a bare number is bytes. Above 0."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i)?B?", text.strip(), re.ASCII | re.IGNORECASE)
+    size_bytes = round(float(match[1]) * _SIZE_BYTES[(match[2] or "").capitalize()]) if match else 0
+    if not 0 < size_bytes <= MAX_SIZE_BYTES:
+        raise ValueError("expected a size above 0 such as 512KiB, 64MiB or 1GiB, at most 1024GiB")
+    return size_bytes
 
 
 def parse_flush_s(text: str) -> float:

@@ -69,6 +69,14 @@ def foreign_context(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otel_context, "_RUNTIME_CONTEXT", ForeignContext())
 
 
+@pytest.fixture(autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where profiles that a test's programs cannot deliver stay: not in the home of whoever runs the tests."""
+    path = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(path))
+    return path
+
+
 @pytest.fixture
 def golden(pytestconfig: pytest.Config) -> Golden:
     """Compares bytes with a file in tests/golden."""

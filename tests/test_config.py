@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from otelprof.config import Config, from_environment, with_pid
+from otelprof.backoff import Backoff
+from otelprof.config import Config, with_pid
+from otelprof.environment import from_environment
 from otelprof.errors import ConfigError
 from otelprof.exporter_settings import (
     SERIES_LABELS,
@@ -57,6 +59,11 @@ READ = [
     ("OTELPROF_SPAN_ID", "root", "span_id", "root"),
     ("OTELPROF_FILE_DIR", "/var/profiles", "file_dir", Path("/var/profiles")),
     ("OTELPROF_OUTPUT", "/tmp/out.pb.gz", "output", Path("/tmp/out.pb.gz")),  # noqa: S108 - not written
+    ("OTELPROF_STATE_DIR", "/srv/state", "state_dir", Path("/srv/state")),
+    ("OTELPROF_SPOOL", "false", "spool", False),
+    ("OTELPROF_SPOOL_MAX", "1.5GiB", "spool_max_bytes", 3 << 29),
+    ("OTELPROF_SPOOL_AGE", "72h", "spool_age_s", 72 * 3600.0),
+    ("OTELPROF_RETRY_BACKOFF", "fixed:5s", "retry_backoff", Backoff("fixed", 5.0, 60.0)),
     *(
         (f"{prefix}_{name}", text, f"otlp.{name.lower()}{suffix}", value)
         for prefix in ("OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_PROFILES")
@@ -126,6 +133,11 @@ class TestDefaults:
             span_id="own",
             file_dir=Path("otelprof-profiles"),
             output=None,
+            state_dir=Path.home() / ".local" / "state" / "otelprof",
+            spool=True,
+            spool_max_bytes=256 << 20,
+            spool_age_s=86_400.0,
+            retry_backoff=Backoff("exponential", 1.0, 60.0),
             otlp=OtlpSettings(
                 protocol="grpc",
                 endpoint="http://localhost:4317",
@@ -219,7 +231,7 @@ class TestVariables:
     def test_none_is_read_that_these_tests_do_not_know(self) -> None:
         asked = Asked({"OTELPROF_OUTPUT": "out"})
         from_environment(asked)
-        assert asked.names == {*VARIABLES, "OTELPROF_RUNNER_PID"}
+        assert asked.names == {*VARIABLES, "OTELPROF_RUNNER_PID", "HOME", "XDG_STATE_HOME"}
 
     @pytest.mark.parametrize("enabled", ["", "true"])
     @pytest.mark.parametrize("disabled", ["true", "TRUE"])
@@ -507,7 +519,7 @@ def differences(one: Config, other: Config) -> set[str]:
     groups = {
         name: value
         for name in Config.__dataclass_fields__
-        if is_dataclass(value := getattr(one, name))
+        if is_dataclass(value := getattr(one, name)) and not isinstance(value, Backoff)
     }
     names = [name for name in Config.__dataclass_fields__ if name not in groups]
     names += [f"{group}.{part.name}" for group, value in groups.items() for part in fields(value)]

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from otelprof.config import Config, from_environment
+from otelprof.config import Config
+from otelprof.environment import from_environment
 from tests.support.damage import texts
 from tests.support.settings import HTTP, TLS_FILES, VARIABLES
 
@@ -18,10 +19,14 @@ BAD = {
     "OTELPROF_FLUSH": ["0", "0s", "0.0ms", "-1s", "15x", "s", "nan", "1e3", "soon", "1 5s", ".5"],
     "OTELPROF_ENRICH_RESOURCE": ["zone", "=b", "a=b,c", f"{'k' * 65}=v", "k=" + "v" * 257],
     "OTELPROF_ENRICH_LABELS": ["zone:b", ",".join(f"k{n}=v" for n in range(17))],
+    "OTELPROF_SPOOL": ["yes", "1", "memory"],
+    "OTELPROF_SPOOL_MAX": ["0", "-1", "much", "1MB", "1e6", "2000GiB", "0.1", "MiB"],
+    "OTELPROF_SPOOL_AGE": ["0", "-1s", "200h", "1d", "for ever"],
+    "OTELPROF_RETRY_BACKOFF": ["never", "fixed:", "fixed:x", "linear:5s:1s", "fixed:1s:2s:3s"],
     "OTELPROF_SPAN_ID": ["both", "owns", "own,root"],
     "OTELPROF_FILE_NAME": ["{service}", "{begin}/x", "{begin}-{x}", ".{begin}"],
     "OTELPROF_FILE_MAX_COUNT": ["0", "-1", "1.5", "many", "1e3", "9" * 20],
-    "OTELPROF_FILE_MAX_SIZE": ["0", "0KiB", "-1", "1.5GiB", "1GB", "64 MB", "large", "9" * 20],
+    "OTELPROF_FILE_MAX_SIZE": ["0", "0KiB", "-1", "1GB", "64 MB", "large", "9" * 20],
     "OTELPROF_FILE_MAX_AGE": ["0", "0d", "-1h", "1.5d", "1w", "old", "9" * 20],
     **{
         f"OTELPROF_{name}": bad
@@ -61,7 +66,12 @@ class TestBadValues:
         assert record.getMessage().startswith(f"{variable}={shown!r} is not used: ")
 
     def test_are_tried_for_every_variable_that_has_some(self) -> None:
-        takes_anything = {"OTELPROF_EXPORTER", "OTELPROF_FILE_DIR", "OTELPROF_OUTPUT"}
+        takes_anything = {
+            "OTELPROF_EXPORTER",
+            "OTELPROF_FILE_DIR",
+            "OTELPROF_OUTPUT",
+            "OTELPROF_STATE_DIR",
+        }
         # What is wrong with these, the processor says (tests/processors/test_chain.py).
         takes_anything |= {"OTELPROF_PROCESSORS", "OTELPROF_REDACT_PATTERNS"}
         takes_anything |= {"OTELPROF_FILTER_INCLUDE", "OTELPROF_FILTER_EXCLUDE"}

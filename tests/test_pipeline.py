@@ -1,27 +1,23 @@
 """Flushing, retrying, dropping and shutting down. Where time matters it is a fake clock's."""
 
 import logging
-import random
 import threading
 
 import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otelprof import forks
-from otelprof.clock import NS_PER_S
+from otelprof.delivery.lane import EXPORT_TIMEOUT_S
 from otelprof.errors import ExporterError
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import PROFILE_ID_BYTES, Batch, SpanRecord
-from otelprof.pipeline import EXPORT_TIMEOUT_S, MAX_BACKOFF_S, MAX_WAITING, MIN_BACKOFF_S, Lane
 from tests.support.pipelines import (
     PATIENCE_S,
     REFUSED,
     RESOURCE,
-    RETRY,
     FakeClock,
     FakeExporter,
     Hanging,
-    batch_of,
     numbers_of,
     running,
     seconds_of,
@@ -153,133 +149,7 @@ class TestFlushing:
         assert counts == [1, 2, 3, 3, 3]
 
 
-class TestRetrying:
-    def test_keeps_order_and_ids(self) -> None:
-        clock, sink = FakeClock(), FakeExporter(then=RETRY)
-        with running(clock, sink=sink) as bench:
-            for _ in range(3):
-                bench.collector.give(2)
-                clock.advance(bench.flush_s)
-            sink.then = DELIVERED
-            clock.advance(MAX_BACKOFF_S)
-        assert numbers_of(sink.delivered) == [1, 2, 3, 4, 5, 6]
-        first = {profile.profile_id for profile in sink.calls[0].profiles}
-        assert {profile.profile_id for profile in sink.delivered[0].profiles} == first
-
-    def test_waits_longer_each_time_up_to_a_bound_and_never_in_step(self) -> None:
-        random.seed(20_261_123)
-        attempts, lanes = 9, 40
-        waits_s: list[list[float]] = [[] for _ in range(attempts)]
-        for _ in range(lanes):
-            clock = FakeClock()
-            lane = Lane("sink", lambda: FakeExporter(then=RETRY), clock)
-            lane.put(batch_of(1))
-            for attempt in range(attempts):
-                lane.deliver(clock.monotonic_ns() + NS_PER_S, at_once=False)
-                wait_s = wait_of(lane, clock)
-                waits_s[attempt].append(wait_s)
-                clock.step(wait_s)
-        for attempt, waits in enumerate(waits_s):
-            bound_s = min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2**attempt)
-            assert min(waits) >= 0
-            assert bound_s / 2 < max(waits) <= bound_s  # 40 draws: the odds against it are 2 ** -40
-            assert len(set(waits)) > lanes / 2
-
-    @pytest.mark.parametrize("asked_s", [0.5, 30.0, 600.0])
-    def test_waits_as_long_as_the_receiver_asks(self, asked_s: float) -> None:
-        clock = FakeClock()
-        exporter = FakeExporter(then=Outcome("retry", "busy", retry_after_s=asked_s))
-        lane = Lane("sink", lambda: exporter, clock)
-        lane.put(batch_of(1))
-        lane.deliver(clock.monotonic_ns() + NS_PER_S, at_once=False)
-        assert asked_s <= wait_of(lane, clock) <= max(asked_s, MIN_BACKOFF_S)
-        clock.step(wait_of(lane, clock) - 0.001)
-        lane.deliver(clock.monotonic_ns() + NS_PER_S, at_once=False)
-        assert len(exporter.calls) == 1
-        clock.step(0.002)
-        lane.deliver(clock.monotonic_ns() + NS_PER_S, at_once=False)
-        assert len(exporter.calls) == 2
-
-    def test_comes_back_without_a_new_flush(self) -> None:
-        clock, sink = FakeClock(), FakeExporter(RETRY)
-        with running(clock, sink=sink) as bench:
-            bench.collector.give()
-            clock.advance(bench.flush_s)
-            assert sink.delivered == []
-            clock.advance(MIN_BACKOFF_S)
-            assert numbers_of(sink.delivered) == [1]
-
-    def test_says_once_that_it_waits_and_once_that_it_delivers_again(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO, "otelprof")
-        clock, sink = FakeClock(), FakeExporter(then=RETRY)
-        with running(clock, sink=sink) as bench:
-            for _ in range(5):
-                bench.collector.give()
-                clock.advance(MAX_BACKOFF_S)
-            assert [r.levelname for r in caplog.records] == ["WARNING"]
-            assert "sink" in caplog.text
-            assert "come back later" in caplog.text
-            sink.then = DELIVERED
-            clock.advance(MAX_BACKOFF_S)
-        assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
-
-    def test_drops_the_oldest_and_counts_them(self) -> None:
-        clock, sink = FakeClock(), FakeExporter(then=RETRY)
-        with running(clock, sink=sink) as bench:
-            for _ in range(MAX_WAITING + 3):
-                bench.collector.give(2)
-                clock.advance(bench.flush_s)
-            assert bench.pipeline.statistics()["sink.dropped_profiles"] == 6
-            sink.then = DELIVERED
-            clock.advance(MAX_BACKOFF_S)
-            counted = bench.pipeline.statistics()
-        assert numbers_of(sink.delivered) == list(range(7, 2 * (MAX_WAITING + 3) + 1))
-        assert counted["sink.dropped_profiles"] == 6
-        assert counted["sink.delivered_profiles"] == 2 * MAX_WAITING
-        assert counted["collected_profiles"] == 2 * (MAX_WAITING + 3)
-
-    def test_one_exporter_that_waits_holds_up_no_other(self) -> None:
-        clock, late, good = FakeClock(), FakeExporter(then=RETRY), FakeExporter()
-        with running(clock, late=late, good=good) as bench:
-            for period in range(1, 4):
-                bench.collector.give()
-                clock.advance(bench.flush_s)
-                assert numbers_of(good.delivered) == list(range(1, period + 1))
-
-
 class TestRefusing:
-    def test_a_part_is_counted_and_said(self, caplog: pytest.LogCaptureFixture) -> None:
-        clock = FakeClock()
-        sink = FakeExporter(Outcome("delivered", "one is too old", rejected_profiles=1))
-        with running(clock, sink=sink) as bench:
-            bench.collector.give(3)
-            clock.advance(bench.flush_s)
-            counted = bench.pipeline.statistics()
-        assert (counted["sink.delivered_profiles"], counted["sink.refused_profiles"]) == (2, 1)
-        assert [record.getMessage() for record in caplog.records] == [
-            "otelprof: sink: profiles are refused and dropped: one is too old"
-        ]
-
-    def test_patience_ends(self) -> None:
-        """What is retried because the receiver fails is refused at last, and does not hold up the next for ever."""
-        clock = FakeClock()
-        sink = FakeExporter(then=Outcome("retry", "it fails", patience_s=600.0))
-        with running(clock, sink=sink) as bench:
-            bench.collector.give()
-            clock.advance(bench.flush_s)
-            for _ in range(9):
-                clock.advance(MAX_BACKOFF_S)
-            assert bench.pipeline.statistics().get("sink.refused_profiles", 0) == 0
-            for _ in range(2):
-                clock.advance(MAX_BACKOFF_S)
-            assert bench.pipeline.statistics()["sink.refused_profiles"] == 1
-            sink.then = DELIVERED
-            bench.collector.give()
-            clock.advance(bench.flush_s)
-        assert numbers_of(sink.delivered) == [2]
-
     def test_is_counted_and_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
         clock, sink = FakeClock(), FakeExporter(REFUSED, REFUSED, REFUSED)
         with running(clock, sink=sink) as bench:
@@ -327,7 +197,7 @@ class TestRefusing:
         assert len(caplog.records) == 1
         assert "bad" in caplog.text
         assert "the package sinkpkg is missing" in caplog.text
-        assert counted.get("bad.refused_profiles", 0) + counted["bad.dropped_profiles"] == 3
+        assert counted["bad.dropped_profiles.broken"] == 3
         assert numbers_of(good.delivered) == [1, 2, 3]
 
     def test_forks_wait_while_an_exporter_is_built_since_it_imports_what_it_needs(self) -> None:
@@ -339,7 +209,9 @@ class TestRefusing:
             look.join(PATIENCE_S)
             return FakeExporter()
 
-        Lane("sink", build, FakeClock()).prepare()
+        with running(FakeClock(), sink=build) as bench:
+            bench.collector.give()
+            assert bench.pipeline.flush(PATIENCE_S)
         assert free == [False]
 
     def test_an_exporter_whose_constructor_has_a_bug_blocks_nobody(self) -> None:
@@ -351,52 +223,3 @@ class TestRefusing:
             bench.collector.give()
             assert not bench.pipeline.flush(2.0)  # in time, and not everything was delivered
             assert numbers_of(good.delivered) == [1]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_every_profile_is_accounted_for(seed: int) -> None:
-    """Receivers that take, refuse, raise and put off at random: nothing is lost without being counted."""
-    rng = random.Random(seed)
-
-    def whatever(_: Batch, __: float) -> Outcome:
-        match rng.randrange(8):
-            case 0:
-                return REFUSED
-            case 1:
-                raise RuntimeError("now and then")
-            case 2 | 3 | 4:
-                return Outcome("retry", "busy", rng.choice([None, 5.0, 200.0]))
-            case _:
-                return DELIVERED
-
-    clock = FakeClock()
-    one, two = FakeExporter(then=whatever), FakeExporter(then=whatever)
-    sinks = {"one": one, "two": two}
-    with running(clock, one=one, two=two) as bench:
-        for _ in range(200):
-            bench.collector.give(rng.randrange(4))
-            clock.advance(rng.choice([0.5, bench.flush_s, 3 * bench.flush_s]))
-            for name in sinks:
-                assert waiting(bench.pipeline.statistics(), name) >= 0
-        bench.pipeline.shutdown(PATIENCE_S)
-        counted = bench.pipeline.statistics()
-        left = len(bench.collector.drain())
-    assert counted["collected_profiles"] == bench.collector.given - left
-    assert not left
-    for name, sink in sinks.items():
-        assert waiting(counted, name) == 0
-        numbers = numbers_of(sink.delivered)
-        assert len(numbers) == counted[f"{name}.delivered_profiles"]
-        assert numbers == sorted(set(numbers))
-
-
-def waiting(counted: dict[str, int], name: str) -> int:
-    verdicts = ("delivered", "refused", "dropped")
-    done = sum(counted.get(f"{name}.{verdict}_profiles", 0) for verdict in verdicts)
-    return counted.get("collected_profiles", 0) - done
-
-
-def wait_of(lane: Lane, clock: FakeClock) -> float:
-    due_ns = lane.due_ns()
-    assert due_ns is not None
-    return (due_ns - clock.monotonic_ns()) / NS_PER_S

@@ -3,20 +3,23 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Batch
-from otelprof.pipeline import Lane
+from otelprof.threads import OwnThread
 from tests.support.pipelines import (
     PATIENCE_S,
     RETRY,
+    Bench,
     FakeClock,
     FakeExporter,
     Hanging,
-    batch_of,
+    files_in,
     numbers_of,
+    on_disk,
     running,
     seconds_of,
 )
@@ -66,9 +69,31 @@ class TestShuttingDown:
             bench.collector.give()
             bench.pipeline.shutdown(PATIENCE_S)
             counted = bench.pipeline.statistics()
-        assert counted["sink.dropped_profiles"] == 1
-        assert len(lines_with(caplog, "not delivered")) == 1
+        assert counted["sink.dropped_profiles.exit"] == 1
+        (line,) = lines_with(caplog, "not delivered")
+        assert "are lost" in line
+        assert "come back later" in line
         assert sink.closed == 1
+
+    def test_what_is_on_the_disk_stays_there_and_is_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sink, gone = FakeExporter(then=RETRY, destination="here"), FakeExporter(destination="there")
+        with running(limits=on_disk(tmp_path), sink=sink, gone=gone) as bench:
+            bench.collector.give(3)
+            assert not bench.pipeline.shutdown(PATIENCE_S)
+            counted = bench.pipeline.statistics()
+        assert counted["sink.waiting_profiles"] == 3
+        assert len(files_in(tmp_path)) == 1
+        (line,) = lines_with(caplog, "not delivered")
+        assert "sink: 3 profiles" in line
+        assert "wait on the disk for the next process" in line
+
+    def test_a_spool_without_anything_in_it_is_removed(self, tmp_path: Path) -> None:
+        with running(limits=on_disk(tmp_path), sink=FakeExporter(destination="here")) as bench:
+            bench.collector.give()
+            assert bench.pipeline.shutdown(PATIENCE_S)
+        assert list((tmp_path / "spool").iterdir()) == []
 
     def test_is_false_when_something_was_given_up(self) -> None:
         with running(sink=FakeExporter(then=RETRY)) as bench:
@@ -76,24 +101,24 @@ class TestShuttingDown:
             assert not bench.pipeline.shutdown(PATIENCE_S)
 
     def test_takes_along_what_was_collected_during_an_export(self) -> None:
-        clock = FakeClock()
-
-        def until_asked_to_stop(_: Batch, __: float) -> Outcome:
+        hanging, stopped = Hanging(DELIVERED), threading.Event()
+        sink = FakeExporter(hanging)
+        with running(sink=sink) as bench:
             bench.collector.give()
-            threading.Thread(
-                target=lambda: stopped.append(bench.pipeline.shutdown(PATIENCE_S))
-            ).start()
-            assert clock.woken.wait(PATIENCE_S)
-            return DELIVERED
-
-        stopped: list[bool] = []
-        sink = FakeExporter(until_asked_to_stop)
-        with running(clock, sink=sink) as bench:
+            assert not bench.pipeline.flush(0.0)
+            assert hanging.entered.wait(PATIENCE_S)
             bench.collector.give()
-            clock.settle()
-            clock.step(bench.flush_s)
-            wait_until(lambda: bool(stopped))
-        assert stopped == [True]
+            results: list[bool] = []
+
+            def stop() -> None:
+                results.append(bench.pipeline.shutdown(PATIENCE_S))
+                stopped.set()
+
+            threading.Thread(target=stop).start()
+            wait_until(lambda: not bench.collector.has_some())
+            hanging.let_go()
+            assert stopped.wait(PATIENCE_S)
+        assert results == [True]
         assert numbers_of(sink.delivered) == [1, 2]
 
     def test_an_exporter_that_eats_all_the_time_leaves_some_to_the_next(self) -> None:
@@ -132,26 +157,28 @@ class TestShuttingDown:
 
 
 class TestForking:
-    def test_forgets_what_the_parent_had_not_delivered(self) -> None:
-        sink = FakeExporter(RETRY)
-        lane = Lane("sink", lambda: sink, FakeClock())
-        lane.put(batch_of(1))
-        lane.deliver(2**62, at_once=True)
-        lane.after_fork()
-        assert lane.is_idle()
-        assert lane.due_ns() is None
-        assert not lane.counters
-        assert sink.forked == 1
-        lane.put(batch_of(2))
-        lane.deliver(2**62, at_once=False)
-        assert numbers_of(sink.delivered) == [2]
+    def test_forgets_what_the_parent_had_not_delivered(self, tmp_path: Path) -> None:
+        sink = FakeExporter(then=RETRY, destination="here")
+        with running(limits=on_disk(tmp_path), sink=sink) as bench:
+            bench.collector.give()
+            assert not bench.pipeline.shutdown(PATIENCE_S)  # no thread is there in a child
+            bench.pipeline.after_fork()
+            assert not any(bench.pipeline.statistics().values())
+            assert sink.forked == 1
+            sink.then = DELIVERED
+            bench.pipeline.start()
+            bench.collector.give()
+            assert bench.pipeline.flush(PATIENCE_S)
+            assert numbers_of(sink.delivered) == [2]
+        assert len(files_in(tmp_path)) == 1  # the parent's, which it has not touched
 
     def test_an_exporter_that_is_built_in_the_child_is_told_too(self) -> None:
         sink = FakeExporter()
-        lane = Lane("sink", lambda: sink, FakeClock())
-        lane.after_fork()
-        lane.put(batch_of(1))
-        lane.deliver(2**62, at_once=False)
+        bench = Bench({"sink": lambda: sink}, clock=None)
+        bench.pipeline.after_fork()
+        bench.pipeline.start()
+        bench.collector.give()
+        assert bench.pipeline.shutdown(PATIENCE_S)
         assert sink.forked == 1
         assert numbers_of(sink.delivered) == [1]
 
@@ -165,10 +192,8 @@ class TestForking:
             bench.pipeline.start()
             bench.collector.give()
             assert bench.pipeline.flush(PATIENCE_S)
-            assert bench.pipeline.statistics() == {
-                "collected_profiles": 1,
-                "sink.delivered_profiles": 1,
-            }
+            counted = bench.pipeline.statistics()
+            assert counted["collected_profiles"] == counted["sink.delivered_profiles"] == 1
         assert numbers_of(sink.delivered) == [1, 2]
 
 
@@ -177,3 +202,23 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         threading.Event().wait(0.005)
+
+
+def test_a_start_that_is_refused_a_thread_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, sink = OwnThread.start, FakeExporter()
+
+    def refuse(thread: OwnThread) -> None:
+        if thread.name == "otelprof-worker":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    bench = Bench({"sink": lambda: sink}, clock=None)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(OwnThread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            bench.pipeline.start()
+    wait_until(lambda: not any(isinstance(each, OwnThread) for each in threading.enumerate()))
+    bench.pipeline.start()
+    bench.collector.give()
+    assert bench.pipeline.shutdown(PATIENCE_S)
+    assert numbers_of(sink.delivered) == [1]

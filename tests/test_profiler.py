@@ -37,6 +37,13 @@ from tests.support.servers import (
 EXIT_LIMIT_S = 2.0  # docs/design: interpreter exit with a dead or silent backend
 SLACK_S = 0.5  # from the end of the process to our seeing it, and the noise of the machine
 SAMPLER_THREADS = {"python": ["otelprof-sampler"], "core": []}  # the core's is none of Python's
+
+
+def running_with(sampler: str, exporter: str) -> list[str]:
+    """The names of our threads, sorted."""
+    return sorted([*SAMPLER_THREADS[sampler], f"otelprof-{exporter}", "otelprof-worker"])
+
+
 PROTOCOLS = ("grpc", "http/protobuf")
 
 
@@ -164,7 +171,7 @@ class TestRunning:
     ) -> None:
         finished = run_target("profiled.py", "context", "out.pb.gz", cwd=tmp_path)
         assert (finished.code, finished.said) == (0, [])
-        assert finished.facts["running"] == [*SAMPLER_THREADS[sampler], "otelprof-worker"]
+        assert finished.facts["running"] == running_with(sampler, "file")
         assert finished.facts["stopped"] == []
         left = read(tmp_path / "out.pb.gz")
         assert {profile.kind for profile in left.profiles} == {"cpu", "wall"}
@@ -179,7 +186,7 @@ class TestRunning:
 
     def test_starting_twice_is_starting_once(self, tmp_path: Path, sampler: str) -> None:
         facts = run_target("profiled.py", "twice", "out.pb.gz", cwd=tmp_path).facts
-        assert facts["once"] == facts["again"] == [*SAMPLER_THREADS[sampler], "otelprof-worker"]
+        assert facts["once"] == facts["again"] == running_with(sampler, "file")
         assert facts["stopped"] == []
         assert facts["results"] == [True, True]
 
@@ -279,6 +286,30 @@ class TestEnding:
         assert len([line for line in finished.said if "not delivered" in line]) <= 1, finished.err
         if network == "refusing":
             assert len([line for line in finished.said if address in line]) == 1, finished.err
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_what_nobody_took_is_delivered_by_the_next_process(
+        self, tmp_path: Path, protocol: str
+    ) -> None:
+        with refusing_port() as address:
+            variables = otlp(protocol, address)
+            first = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+        assert [line for line in first.said if "wait on the disk for the next process" in line]
+        port = int(address.rpartition(":")[2])
+        with (
+            grpc_receiver(port=port) if protocol == "grpc" else http_receiver(port=port) as receiver
+        ):
+            second = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+            arrived = list(receiver.requests)
+        assert (second.code, second.said) == (0, [])
+        pids = [
+            item.value.int_value
+            for request in arrived
+            for resource in request.message.resource_profiles
+            for item in resource.resource.attributes
+            if item.key == "process.pid"
+        ]
+        assert sorted(pids) == sorted([first.facts["pid"], second.facts["pid"]])
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_in_the_middle_of_an_export_it_is_over_in_time(

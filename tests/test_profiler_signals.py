@@ -15,16 +15,16 @@ from tests.support.programs import TIMEOUT_S, Finished, read, run
 INTERRUPTED = """
 import os, signal, sys, threading
 import otelprof
-from otelprof.pipeline import Lane
+from otelprof.pipeline import Pipeline
 from tests.targets.burning import burn, tell
 
 way, answers, come = sys.argv[1], [], threading.Event()
-deliver = Lane.deliver
+flush = Pipeline._flush
 
-def wait_and_deliver(lane, deadline_ns, *, at_once):
-    while at_once and not come.wait(0.05):
+def wait_and_flush(pipeline, errand):
+    while not come.wait(0.05):
         os.kill(os.getpid(), signal.SIGTERM)
-    deliver(lane, deadline_ns, at_once=at_once)
+    flush(pipeline, errand)
 
 def on_signal(number, frame):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -35,7 +35,7 @@ def on_signal(number, frame):
     if way == "stop and leave":
         sys.exit(7)
 
-Lane.deliver = wait_and_deliver
+Pipeline._flush = wait_and_flush
 signal.signal(signal.SIGTERM, on_signal)
 profiler = otelprof.start(output="out.pb.gz", flush_s=3600)
 burn()

@@ -9,8 +9,10 @@ from typing import cast
 
 import click
 
+from otelprof.backoff import Backoff
 from otelprof.collectors.stack import core_collector
-from otelprof.config import Config, read_environment
+from otelprof.config import Config
+from otelprof.environment import read_environment
 from otelprof.errors import ConfigError, ExporterError, OtelprofError
 from otelprof.exporter_settings import SECRET_FIELDS, shown_url
 from otelprof.extensions import COLLECTORS, EXPORTERS, load
@@ -73,7 +75,7 @@ def _settings(config: Config) -> Iterator[str]:
     """Every setting, those of exporters by `exporter.setting`."""
     for field in fields(Config):
         value: object = getattr(config, field.name)
-        if is_dataclass(value):
+        if is_dataclass(value) and not isinstance(value, Backoff):
             yield from (f"{field.name}.{part.name}" for part in fields(value))
         else:
             yield field.name

@@ -16,7 +16,7 @@ from otelprof.interfaces import DELIVERED
 from otelprof.model import Batch
 from otelprof.pipeline import Pipeline
 from tests.support.exporters import OVER_HTTP, TIMEOUT_S, exporting
-from tests.support.pipelines import FakeCollector
+from tests.support.pipelines import IN_MEMORY, FakeCollector
 from tests.support.profiles import cpu_and_wall
 from tests.support.servers import grpc_receiver, http_receiver
 
@@ -66,6 +66,7 @@ def test_an_export_of_the_pipeline_is_not(name: str, spans: InMemorySpanExporter
             resource=tuple,
             flush_s=3_600.0,
             on_tick=lambda: True,
+            limits=IN_MEMORY,
         )
         pipeline.start()
         collector.give(2)

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from otelprof import extensions
-from otelprof.config import Config, read_environment
+from otelprof.config import Config
+from otelprof.environment import read_environment
 from otelprof.errors import ConfigError
 from otelprof.model import Profile, SpanRecord
 from otelprof.processors.chain import ProcessorChain, build_chain

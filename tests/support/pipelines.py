@@ -5,12 +5,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
-from otelprof.clock import NS_PER_S
+from otelprof.clock import NS_PER_S, SYSTEM_CLOCK
+from otelprof.delivery.limits import MAX_MEMORY_BYTES, Limits
 from otelprof.interfaces import DELIVERED, Outcome
-from otelprof.model import Batch, Profile, SpanRecord
+from otelprof.model import Attributes, Batch, Profile, SpanRecord
 from otelprof.pipeline import Pipeline
-from tests.support.profiles import LEAF, ROOT, profile_of, row
+from otelprof.threads import OwnThread
+from tests.support.profiles import LEAF, ROOT, START_UNIX_NS, profile_of, row
 
 PATIENCE_S = 30.0  # for what happens at once, unless it never does
 _CLOSING_S = 5.0
@@ -18,55 +21,71 @@ _POLL_S = 0.002
 
 RETRY = Outcome("retry", "come back later")
 REFUSED = Outcome("refused", "not like this")
-RESOURCE = (("service.name", "shop"), ("process.pid", 4711))
+IN_MEMORY = Limits(None, disk_bytes=1, age_s=3600.0)
+RESOURCE: Attributes = (("service.name", "shop"), ("process.pid", 4711))
 
 Reaction = Outcome | Callable[[Batch, float], Outcome]
 
 
 class FakeClock:
-    """Time that only `advance` moves. One thread may wait on it."""
+    """Time that only `advance` and `step` move. All threads of otelprof's that start after it wait on it."""
 
     def __init__(self) -> None:
-        self.woken = threading.Event()  # what the worker waits for, once it has waited
         self._now_ns = 1_000 * NS_PER_S
-        self._due_ns: int | None = None
+        self._jump_ns = 0
+        self._others = set(threading.enumerate())
+        self._waits: dict[
+            int, tuple[threading.Event, int]
+        ] = {}  # by thread, for what and until when
         self._changed = threading.Condition()
 
     def monotonic_ns(self) -> int:
         return self._now_ns
 
     def unix_ns(self) -> int:
-        return self._now_ns
+        return START_UNIX_NS + self._now_ns + self._jump_ns
+
+    def set_unix(self, jump_s: float) -> None:
+        """Set the wall clock, as an administrator or NTP would."""
+        self._jump_ns += round(jump_s * NS_PER_S)
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        ident = threading.get_ident()
         with self._changed:
-            self.woken = event
-            self._due_ns = self._now_ns + round(timeout_s * NS_PER_S)
-            self._changed.notify_all()
-            while not event.is_set() and self._now_ns < self._due_ns:
+            due_ns = self._now_ns + round(timeout_s * NS_PER_S)
+            self._waits[ident] = event, due_ns
+            while not event.is_set() and self._now_ns < due_ns:
                 self._changed.wait(_POLL_S)  # the event cannot notify
-            self._due_ns = None
+            del self._waits[ident]
         return event.is_set()
 
     def step(self, seconds: float) -> None:
-        """Move time, whatever the worker does."""
+        """Move time, whatever the threads do."""
         with self._changed:
             self._now_ns += round(seconds * NS_PER_S)
             self._changed.notify_all()
 
     def settle(self) -> None:
-        """Return when the worker has done all that is to be done now, and sleeps."""
+        """Return when the threads have done all that is to be done now, and sleep."""
+        deadline = time.monotonic() + PATIENCE_S
         with self._changed:
-            assert self._changed.wait_for(self._is_asleep, PATIENCE_S), "the worker does not settle"
+            while not self._is_everybody_asleep():
+                assert time.monotonic() < deadline, "the threads do not settle"
+                self._changed.wait(_POLL_S)
 
     def advance(self, seconds: float) -> None:
-        """Move time, and let the worker do what it has brought."""
+        """Move time, and let the threads do what it has brought."""
         self.settle()
         self.step(seconds)
         self.settle()
 
-    def _is_asleep(self) -> bool:
-        return self._due_ns is not None and self._due_ns > self._now_ns
+    def _is_everybody_asleep(self) -> bool:
+        threads = set(threading.enumerate()) - self._others
+        return all(self._is_asleep(thread) for thread in threads if isinstance(thread, OwnThread))
+
+    def _is_asleep(self, thread: threading.Thread) -> bool:
+        event, due_ns = self._waits.get(thread.ident or 0, (None, 0))
+        return event is not None and not event.is_set() and due_ns > self._now_ns
 
 
 class FakeCollector:
@@ -82,6 +101,10 @@ class FakeCollector:
         for _ in range(count):
             self.given += 1
             self._profiles.append(profile_of(row(LEAF, ROOT, values=(1, self.given))))
+
+    def has_some(self) -> bool:
+        """Whether the pipeline has not taken all of it yet."""
+        return bool(self._profiles)
 
     def drain(self) -> list[Profile]:
         taken, self._profiles = self._profiles, []
@@ -103,14 +126,16 @@ class FakeCollector:
 class FakeExporter:
     """Reacts as scripted, then always as `then` says; keeps every call."""
 
-    def __init__(self, *script: Reaction, then: Reaction = DELIVERED) -> None:
+    def __init__(
+        self, *script: Reaction, then: Reaction = DELIVERED, destination: str = ""
+    ) -> None:
         self.then = then
+        self.destination = destination
         self.calls: list[Batch] = []
         self.delivered: list[Batch] = []
         self.timeouts_s: list[float] = []
         self.closed = 0
         self.forked = 0
-        self.destination = "a fake"
         self._script = deque(script)
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
@@ -142,14 +167,15 @@ def batch_of(number: int) -> Batch:
 class Hanging:
     """An exporter's reaction that takes no notice of its timeout, until `let_go`."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: Outcome = RETRY) -> None:
         self.entered = threading.Event()
+        self._then = then
         self._may_return = threading.Event()
 
     def __call__(self, _: Batch, __: float) -> Outcome:
         self.entered.set()
         self._may_return.wait(PATIENCE_S)
-        return RETRY
+        return self._then
 
     def let_go(self) -> None:
         self._may_return.set()
@@ -171,20 +197,22 @@ class Bench:
         *,
         clock: FakeClock | None,
         on_tick: Callable[[], bool] = lambda: True,
+        limits: Limits = IN_MEMORY,
+        resource: Attributes = RESOURCE,
     ) -> None:
         self.collector = FakeCollector()
         self.spans: list[SpanRecord] = []
         self.flush_s = 10.0
-        settings = {} if clock is None else {"clock": clock}
         self.pipeline = Pipeline(
             collectors=[self.collector],
             exporters=exporters,
             take_spans=self._take_spans,
-            resource=lambda: RESOURCE,
+            resource=lambda: resource,
             flush_s=self.flush_s,
             on_tick=on_tick,
+            limits=limits,
             processors=None,
-            **settings,
+            clock=clock or SYSTEM_CLOCK,
         )
 
     def _take_spans(self) -> tuple[SpanRecord, ...]:
@@ -197,11 +225,13 @@ def running(
     clock: FakeClock | None = None,
     *,
     on_tick: Callable[[], bool] = lambda: True,
+    limits: Limits = IN_MEMORY,
+    resource: Attributes = RESOURCE,
     **exporters: FakeExporter | Callable[[], FakeExporter],
 ) -> Iterator[Bench]:
-    """A pipeline of fakes whose worker runs until the end of the `with` statement."""
+    """A pipeline of fakes whose threads run until the end of the `with` statement."""
     builders = {name: _builder(exporter) for name, exporter in exporters.items()}
-    bench = Bench(builders, clock=clock, on_tick=on_tick)
+    bench = Bench(builders, clock=clock, on_tick=on_tick, limits=limits, resource=resource)
     others = set(threading.enumerate())
     bench.pipeline.start()
     try:
@@ -209,8 +239,41 @@ def running(
     finally:
         bench.pipeline.shutdown(_CLOSING_S)
         for thread in set(threading.enumerate()) - others:
-            if thread.name == "otelprof-worker":
+            if isinstance(thread, OwnThread):
                 thread.join(_CLOSING_S)  # what it logs belongs to this test
+    for name in exporters:
+        assert_adds_up(bench.pipeline, name)
+
+
+def on_disk(
+    directory: Path,
+    *,
+    disk_bytes: int = 256 << 20,
+    age_s: float = 86_400.0,
+    memory_bytes: int = MAX_MEMORY_BYTES,
+) -> Limits:
+    """Limits of a pipeline whose spool is in `directory`; the others as they are by default."""
+    return Limits(directory, disk_bytes=disk_bytes, age_s=age_s, memory_bytes=memory_bytes)
+
+
+def assert_adds_up(pipeline: Pipeline, name: str) -> None:
+    """The accounts of an exporter balance, and what they say waits is what waits."""
+    counts = pipeline.ledgers()[name]
+    for what in ("profiles", "samples"):
+        come = counts.get(f"collected_{what}", 0) + counts.get(f"adopted_{what}", 0)
+        states = ("delivered", "refused", "dropped", "waiting")
+        gone = {state: counts.get(f"{state}_{what}", 0) for state in states}
+        assert come == sum(gone.values()), counts
+        assert min(gone.values()) >= 0, counts
+        reasons = sum(n for key, n in counts.items() if key.startswith(f"dropped_{what}."))
+        assert gone["dropped"] == reasons, counts
+        queued = sum(getattr(parcel, what) for parcel in pipeline._lanes[name]._parcels)
+        assert gone["waiting"] == queued, counts
+
+
+def files_in(directory: Path) -> list[Path]:
+    """The batches in the spool of `directory`, by name."""
+    return sorted((directory / "spool").rglob("*.batch"))
 
 
 def _builder(exporter: FakeExporter | Callable[[], FakeExporter]) -> Callable[[], FakeExporter]:

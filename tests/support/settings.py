@@ -27,6 +27,11 @@ VARIABLES = (
     ),
     *(f"OTELPROF_HTTP_{name}" for name in ("ENDPOINT", "HEADERS", "TIMEOUT", *TLS_FILES)),
     *(f"OTELPROF_FILE_{name}" for name in ("NAME", "MAX_COUNT", "MAX_SIZE", "MAX_AGE")),
+    "OTELPROF_STATE_DIR",
+    "OTELPROF_SPOOL",
+    "OTELPROF_SPOOL_MAX",
+    "OTELPROF_SPOOL_AGE",
+    "OTELPROF_RETRY_BACKOFF",
     "OTEL_SDK_DISABLED",
     *(
         f"OTEL_EXPORTER_OTLP_{name}"
