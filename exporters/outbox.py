@@ -1,21 +1,31 @@
 """How a batch leaves: in as many requests as the receiver's limits need, each of them once.
 
-What was sent of a batch is not sent again when the rest of it is retried. The requests that are left are kept as they
+What was sent of a batch is not sent again when the rest of it is retried. A request that is too large for its receiver
+is sent in halves, and the next ones are smaller from the start. The requests that are left are kept as they
 are, since the batch may come back read from a file, with its rows in another order.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
-from otelprof.exporters.splitting import LIMITS, Limits, Part, requests_of
+from otelprof.exporters.splitting import LIMITS, Limits, Part, requests_of, size_bound
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Batch, Profile
+
+# Requests are made no smaller than this for a receiver that finds them too large: it means something else by that.
+_SMALLEST_BYTES = 65_536
 
 
 class _Request(NamedTuple):
     body: bytes
-    wholes: tuple[int, ...]  # the numbers of the profiles that it is of
+    parts: tuple[Part, ...]
+
+    @property
+    def wholes(self) -> tuple[int, ...]:
+        """The numbers of the profiles that it is of."""
+        return tuple(dict.fromkeys(part.whole for part in self.parts))
 
 
 class Outbox:
@@ -24,7 +34,7 @@ class Outbox:
     Args:
         encode: makes the body of a request.
         send: sends one within so many seconds.
-        limits: what fits into one.
+        limits: what fits into one, as far as is known.
     """
 
     def __init__(
@@ -63,6 +73,8 @@ class Outbox:
                 outcome = self._send(request.body, left_s)
                 if outcome.verdict == "retry":
                     return outcome
+                if outcome.is_too_large and self._halve(request):
+                    continue
                 self._note(request, outcome)
                 self._first = None
         except Exception:
@@ -77,8 +89,25 @@ class Outbox:
             parts = next(self._left, None)
             if parts is not None:
                 body = self._encode([part.profile for part in parts])
-                self._first = _Request(body, tuple(dict.fromkeys(part.whole for part in parts)))
+                self._first = _Request(body, parts)
         return self._first
+
+    def _halve(self, request: _Request) -> bool:
+        """Send what is in `request` in smaller ones, and all that come later. False if it cannot be."""
+        max_bytes = sum(size_bound(part.profile) for part in request.parts) // 2
+        if max_bytes < _SMALLEST_BYTES:
+            return False
+        limits = self._limits._replace(max_bytes=min(max_bytes, self._limits.max_bytes))
+        smaller = [
+            tuple(Part(part.profile, request.parts[part.whole].whole) for part in parts)
+            for parts in requests_of([part.profile for part in request.parts], limits)
+        ]
+        if len(smaller) == 1:
+            return False  # one sample, which is never cut
+        self._limits = limits
+        self._left = chain(smaller, self._left)
+        self._first = None
+        return True
 
     def _note(self, request: _Request, outcome: Outcome) -> None:
         self._reason = self._reason or outcome.reason

@@ -3,9 +3,10 @@
     HTTP    2xx                             delivered
             408 429 502 503 504             retried, as are connections that fail and times that run out
             500                             retried for ten minutes
+            413                             refused, and sent again in halves
             anything else                   refused
     gRPC    CANCELLED DEADLINE_EXCEEDED ABORTED OUT_OF_RANGE UNAVAILABLE DATA_LOSS      retried
-            RESOURCE_EXHAUSTED              retried where the receiver says when; else the request is too large
+            RESOURCE_EXHAUSTED              retried where the receiver says when; else as 413: the request is too large
             anything else                   refused
 
 Sources: OTLP specification, "Failures" and "Retryable Response Codes". Two statuses go beyond it: 408, which says by
@@ -24,6 +25,7 @@ from otelprof.interfaces import DELIVERED, Outcome
 
 RETRIED_STATUS = frozenset({408, 429, 502, 503, 504})
 SERVER_ERROR = 500
+TOO_LARGE = 413
 SERVER_ERROR_PATIENCE_S = 600.0
 RETRIED_CODES = frozenset(
     {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"},
@@ -41,7 +43,7 @@ HINTS: Hints = {
     **dict.fromkeys(
         (301, 302, 303, 307, 308), "redirects are not followed; is the endpoint right?"
     ),
-    413: _TOO_LARGE_HINT,
+    TOO_LARGE: _TOO_LARGE_HINT,
     EXHAUSTED: _TOO_LARGE_HINT,
 }
 
@@ -100,7 +102,7 @@ def of_status(status: int, text: str, wait_s: float | None, words: Words) -> Out
         return Outcome("retry", reason, wait_s)
     if status == SERVER_ERROR:
         return Outcome("retry", reason, wait_s, patience_s=SERVER_ERROR_PATIENCE_S)
-    return Outcome("refused", reason)
+    return Outcome("refused", reason, is_too_large=status == TOO_LARGE)
 
 
 def of_code(code: str, details: str, wait_s: float | None, words: Words) -> Outcome:
@@ -110,7 +112,8 @@ def of_code(code: str, details: str, wait_s: float | None, words: Words) -> Outc
         return Outcome("retry", f"nobody takes them at {words.where} ({said})", wait_s)
     if code == EXHAUSTED and wait_s is not None:
         return Outcome("retry", f"{words.where} answers {said}", wait_s)
-    return Outcome("refused", f"{words.where} answers {said}{words.hint(code)}")
+    reason = f"{words.where} answers {said}{words.hint(code)}"
+    return Outcome("refused", reason, is_too_large=code == EXHAUSTED)
 
 
 def retry_after_s(text: str | None, clock: Clock = SYSTEM_CLOCK) -> float | None:

@@ -110,6 +110,7 @@ class Outcome:
             be sent again; the pipeline counts and says them.
         patience_s: for `retry`, give the batch up as refused when it has been retried that long; None for as long
             as there is room for it.
+        is_too_large: of a refused request, that a smaller one may be taken: its halves are sent.
     """
 
     verdict: Literal["delivered", "retry", "refused"]
@@ -117,6 +118,7 @@ class Outcome:
     retry_after_s: float | None = None
     rejected_profiles: int = 0
     patience_s: float | None = None
+    is_too_large: bool = False
 
 
 DELIVERED = Outcome("delivered")

@@ -1,7 +1,7 @@
 """Where batches wait: on the disk if they are for a network, in memory where that is not to be had.
 
 Both are bounded. The oldest goes first when there is no room, and what has waited too long goes, too. A batch
-is on the disk before any lane sees it. See docs/decisions/0010.
+is on the disk before any lane sees it. See docs/decisions/0012.
 """
 
 import errno
@@ -310,9 +310,8 @@ class Depot:
             parcel.waiting.clear()
         if parcel.is_shared:
             self._counts["expired_profiles"] += parcel.profiles
-        for (
-            name
-        ) in lanes:  # first, so that a lane that has it in hand knows why it is not to be had
+        # First, so that a lane that has it in hand knows why it is not to be had.
+        for name in lanes:
             self._give_up(name, parcel, reason)
         self._release(parcel, is_for_nobody=True)
 

@@ -5,7 +5,7 @@
 
 A batch is written before it is sent for the first time and removed when every destination has delivered or
 refused it, so a process that is killed leaves what it could not send, and the next one of the same service
-adopts it. Nothing is ever changed in a file but by adding to its end. See docs/decisions/0010.
+adopts it. Nothing is ever changed in a file but by adding to its end. See docs/decisions/0012.
 """
 
 import errno

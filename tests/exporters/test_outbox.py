@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from otelprof.exporters.outbox import Outbox
-from otelprof.exporters.splitting import Limits
+from otelprof.exporters.splitting import Limits, size_bound
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Batch, Profile
 from tests.support.random_profiles import counted_rows, random_profile
@@ -161,3 +161,45 @@ def test_a_forked_child_sends_nothing_of_its_parents() -> None:
 
 def test_nothing_is_delivered_at_once() -> None:
     assert Receiver().export(Batch(())) == DELIVERED
+
+
+class Narrow:
+    """Takes requests up to a size, as a proxy does that stands before a receiver."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.asked: list[int] = []
+        self.taken: list[Profile] = []
+        self.outbox = Outbox(self.encode, self.send)
+        self._profiles: list[Profile] = []
+
+    def encode(self, profiles: Sequence[Profile]) -> bytes:
+        self._profiles = list(profiles)
+        return b"-" * sum(map(size_bound, profiles))
+
+    def send(self, body: bytes, timeout_s: float) -> Outcome:
+        assert timeout_s > 0
+        self.asked.append(len(body))
+        if len(body) > self.most_bytes:
+            return Outcome("refused", "too large", is_too_large=True)
+        self.taken.extend(self._profiles)
+        return DELIVERED
+
+
+def test_a_request_that_is_too_large_is_sent_in_halves_and_the_next_ones_are_smaller() -> None:
+    batch = Batch((random_profile(5_000, depth=10), OTHER, random_profile(300, depth=10, seed=3)))
+    narrow = Narrow(150_000)
+    assert narrow.outbox.export(batch, timeout_s=10.0) == DELIVERED
+    assert counted_rows(*narrow.taken) == counted_rows(*batch.profiles)
+    tries = len(narrow.asked)
+    assert max(narrow.asked) > 150_000
+    assert narrow.outbox.export(batch, timeout_s=10.0) == DELIVERED
+    assert max(narrow.asked[tries:]) <= 150_000
+
+
+@pytest.mark.parametrize("profile", [random_profile(2_000, depth=10), OTHER])
+def test_what_is_too_large_however_small_it_is_is_refused(profile: Profile) -> None:
+    narrow = Narrow(0)
+    outcome = narrow.outbox.export(Batch((profile,)), timeout_s=10.0)
+    assert outcome == Outcome("refused", "too large")
+    assert len(narrow.asked) <= 4 * narrow.asked[0] // 65_536 + 1

@@ -56,6 +56,7 @@ class TestHttp:
         assert outcome.verdict == ("retry" if is_retried else "refused")
         assert outcome.retry_after_s == (7.0 if is_retried else None)
         assert outcome.patience_s == (SERVER_ERROR_PATIENCE_S if status == 500 else None)
+        assert outcome.is_too_large == (status == 413)
         assert outcome.reason.startswith(f"http://host/ answers {status} words")
 
     @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ class TestGrpc:
         outcome = of_code(code, "words", wait_s, WORDS)
         assert outcome.verdict == ("retry" if is_retried else "refused")
         assert outcome.retry_after_s == (wait_s if is_retried else None)
+        assert outcome.is_too_large == (code == "RESOURCE_EXHAUSTED" and wait_s is None)
         assert f"{code} words" in outcome.reason
 
     @pytest.mark.parametrize(
