@@ -1,8 +1,6 @@
 """How a pipeline ends: shut down in time, and forgotten in a forked child."""
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from tests.support.pipelines import (
     running,
     seconds_of,
 )
+from tests.support.waiting import wait_until
 
 NOISE_S = 3.0  # how late a busy machine may be
 
@@ -195,13 +194,6 @@ class TestForking:
             counted = bench.pipeline.statistics()
             assert counted["collected_profiles"] == counted["sink.delivered_profiles"] == 1
         assert numbers_of(sink.delivered) == [1, 2]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.005)
 
 
 def test_a_start_that_is_refused_a_thread_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:

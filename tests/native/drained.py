@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tests.native.installed import core
 from tests.native.windows import Row, rows_of
+from tests.support.waiting import TIMEOUT_S, wait_until
 
 TOLERANCE = 0.01
-TIMEOUT_S = 30.0
 NS_PER_MS = 1_000_000
 ENDED_OR_NOT_PYTHON = "(threads that ended, or are not Python's)"
 
@@ -61,14 +61,6 @@ def wall_ns_of(rows: Iterable[Row], function: str | None = None) -> int:
 
 def cpu_ns_of(rows: Iterable[Row], function: str | None = None) -> int:
     return sum(row.cpu_ns for row in rows if not function or function in row.names)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
-    """Look every millisecond whether it holds; fail if it does not in time."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s} s"
-        time.sleep(0.001)
 
 
 def wait_for_passes(sampler: core.Sampler, count: int = 1) -> None:

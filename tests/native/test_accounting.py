@@ -18,6 +18,7 @@ from tests.native.alone import run_alone
 from tests.native.drained import ENDED_OR_NOT_PYTHON, Bounds, burn, cpu_ns_of, running, wall_ns_of
 from tests.native.installed import core
 from tests.native.windows import Row, rows_of, total
+from tests.support.waiting import wait_until
 
 # Share of the CPU time that must stand where it was used, if the sampler has to wait for a processor. What is
 # missing is not elsewhere but `(between samples)`. A soak's machine is its own.
@@ -155,7 +156,7 @@ def test_a_program_as_periodic_as_the_sampler_is_not_seen_in_one_phase_only() ->
                 spent_s[wait.__name__] += time.monotonic() - begin_s
 
     with running(alternate) as [thread]:
-        drained.wait_until(lambda: spent_s["_long"] > 0)
+        wait_until(lambda: spent_s["_long"] > 0)
         spent_s.update(dict.fromkeys(spent_s, 0.0))
         with drained.sampling(RATE_100_HZ, [thread]) as run:
             time.sleep(6)  # some 600 samples: the error has a deviation of 1.2 points
@@ -289,7 +290,7 @@ def test_the_rate_can_be_changed_while_it_runs() -> None:
 def test_a_rate_that_the_budget_does_not_allow_is_not_had_by_asking_again() -> None:
     sampler = core.Sampler(period_ns=RATE_1_KHZ, cpu_budget=1e-6)
     sampler.start()
-    drained.wait_until(lambda: drained.counter(sampler, "period_ns") > RATE_1_KHZ)
+    wait_until(lambda: drained.counter(sampler, "period_ns") > RATE_1_KHZ)
     slowed_ns = drained.counter(sampler, "period_ns")
     sampler.stop()
     for asked_ns in (RATE_1_KHZ, slowed_ns // 2, RATE_1_KHZ):

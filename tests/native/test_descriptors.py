@@ -19,9 +19,10 @@ from otelprof.config import Config
 from otelprof.labels import spans_by
 from tests.native import windows
 from tests.native.alone import run_alone
-from tests.native.drained import burn, cpu_ns_of, wait_for_passes, wait_until
+from tests.native.drained import burn, cpu_ns_of, wait_for_passes
 from tests.native.installed import core
 from tests.native.sandbox import MEMFD_CREATE, PREAD64, PROCESS_VM_READV, forbid
+from tests.support.waiting import wait_until
 
 PERIOD_NS = 1_000_000
 SELDOM_NS = 100_000_000  # after a pass, there is none for half as long

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.native.alone import run_alone
-from tests.native.drained import wait_for_passes, wait_until
+from tests.native.drained import wait_for_passes
 from tests.native.installed import core
 from tests.native.test_descriptors import HIGH, descriptors, own_file, words_in
+from tests.support.waiting import wait_until
 
 STAT = re.compile(r"/proc/\d+/task/\d+/stat$")
 PIECE = bytes(1 << 24)
