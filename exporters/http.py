@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from otelprof.config import Config
 from otelprof.errors import ExporterError
-from otelprof.exporter_settings import HttpSettings, destination_of
+from otelprof.exporter_settings import HttpSettings
 from otelprof.exporters.http_client import HttpClient
 from otelprof.exporters.over_http import OverHttp
 from otelprof.formats import pprof
@@ -36,10 +36,7 @@ class HttpExporter(OverHttp):
     """POSTs pprof."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        super().__init__(
-            destination_of("http", settings.endpoint, settings.headers),
-            HttpClient(settings.endpoint, settings, hints=_HINTS),
-        )
+        super().__init__(settings, HttpClient(settings.endpoint, settings, hints=_HINTS))
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:
         return pprof.encode(profiles)

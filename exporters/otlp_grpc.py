@@ -11,7 +11,6 @@ from otelprof.errors import ExporterError
 from otelprof.exporter_settings import (
     TENANT_HEADER,
     OtlpSettings,
-    destination_of,
     secrets_in,
     shown_url,
 )
@@ -44,7 +43,8 @@ class OtlpGrpcExporter:
     """Calls `ProfilesService/Export`."""
 
     def __init__(self, settings: OtlpSettings, *, root_links: bool = False) -> None:
-        self.destination = destination_of("otlp", settings.endpoint, settings.headers)
+        self.destination = settings.destination
+        self.timeout_s = settings.timeout_s
         self._settings = settings
         self._root_links = root_links
         self._words = Words(

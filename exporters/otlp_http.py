@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from otelprof.exporter_settings import OtlpSettings, destination_of
+from otelprof.exporter_settings import OtlpSettings
 from otelprof.exporters.http_client import HttpClient
 from otelprof.exporters.otlp import accepted, hints_of
 from otelprof.exporters.over_http import OverHttp
@@ -22,8 +22,7 @@ class OtlpHttpExporter(OverHttp):
         self._is_gzip = settings.compression == "gzip"
         self._root_links = root_links
         super().__init__(
-            destination_of("otlp", settings.endpoint, settings.headers),
-            HttpClient(settings.endpoint, settings, hints=hints_of(settings)),
+            settings, HttpClient(settings.endpoint, settings, hints=hints_of(settings))
         )
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from otelprof.exporter_settings import HttpSettings, OtlpSettings, PyroscopeSettings
 from otelprof.exporters.http_client import HttpClient
 from otelprof.exporters.outbox import Outbox
 from otelprof.exporters.splitting import LIMITS, Limits
@@ -14,13 +15,19 @@ class OverHttp(ABC):
     """Encodes batches in requests and sends each once.
 
     Args:
-        destination: as `Exporter` says.
+        settings: whose `destination` and `timeout_s` are the exporter's.
         client: sends them; closed with the exporter.
         limits: what fits into one.
     """
 
-    def __init__(self, destination: str, client: HttpClient, limits: Limits = LIMITS) -> None:
-        self.destination = destination
+    def __init__(
+        self,
+        settings: OtlpSettings | PyroscopeSettings | HttpSettings,
+        client: HttpClient,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.destination = settings.destination
+        self.timeout_s = settings.timeout_s
         self._client = client
         self._outbox = Outbox(self._encode, self._send, limits)
 

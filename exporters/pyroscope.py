@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from otelprof.config import Config
-from otelprof.exporter_settings import TENANT_HEADER, PyroscopeSettings, destination_of
+from otelprof.exporter_settings import TENANT_HEADER, PyroscopeSettings
 from otelprof.exporters.http_client import HttpClient, basic_authorization
 from otelprof.exporters.over_http import OverHttp
 from otelprof.exporters.pyroscope_labels import SampleLabels, series_labels
@@ -42,7 +42,6 @@ class PyroscopeExporter(OverHttp):
     """
 
     def __init__(self, settings: PyroscopeSettings, *, root_spans: bool = False) -> None:
-        headers = (*_headers(settings), *settings.headers)
         self._allowed = settings.labels
         self._sample_labels = SampleLabels(settings.sample_labels, root_spans=root_spans)
         client = HttpClient(
@@ -52,8 +51,7 @@ class PyroscopeExporter(OverHttp):
             hints=_HINTS,
             secrets=(settings.password, settings.token),
         )
-        destination = destination_of("pyroscope", settings.endpoint, headers, settings.user)
-        super().__init__(destination, client, LIMITS._replace(max_profiles=1))
+        super().__init__(settings, client, LIMITS._replace(max_profiles=1))
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:
         profile = self._sample_labels.applied(profiles[0])

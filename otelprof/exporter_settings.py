@@ -73,6 +73,11 @@ class OtlpSettings(TlsFiles):
     compression: Compression = "gzip"
     insecure: bool = False
 
+    @property
+    def destination(self) -> str:
+        """As `Exporter.destination`."""
+        return _destination_of("otlp", self.endpoint, self.headers)
+
 
 @dataclass(frozen=True, slots=True)
 class PyroscopeSettings(TlsFiles):
@@ -99,6 +104,12 @@ class PyroscopeSettings(TlsFiles):
     labels: tuple[str, ...] = SERIES_LABELS
     sample_labels: tuple[str, ...] = ()
 
+    @property
+    def destination(self) -> str:
+        """As `Exporter.destination`."""
+        headers = ((TENANT_HEADER, self.tenant), *self.headers)
+        return _destination_of("pyroscope", self.endpoint, headers, self.user)
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings(TlsFiles):
@@ -113,6 +124,11 @@ class HttpSettings(TlsFiles):
     endpoint: str = ""
     headers: Headers = field(default=(), repr=False)
     timeout_s: float = 10.0
+
+    @property
+    def destination(self) -> str:
+        """As `Exporter.destination`."""
+        return _destination_of("http", self.endpoint, self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +216,6 @@ def secrets_in(url: str) -> tuple[str, ...]:
         return ()  # no URL, and so never sent to anybody
 
 
-def destination_of(kind: str, endpoint: str, headers: Headers, *who: str) -> str:
+def _destination_of(kind: str, endpoint: str, headers: Headers, *who: str) -> str:
     """As `Exporter.destination`: where profiles go, and for whom they are stored there."""
     return " ".join((kind, shown_url(endpoint), *who, dict(headers).get(TENANT_HEADER, ""))).strip()

@@ -59,6 +59,11 @@ def load(group: str, name: str, error: Callable[[str], OtelprofError]) -> Any:  
     raise error(f"{group}: there is no {name!r}, only {known}")
 
 
+def is_own(group: str, name: str) -> bool:
+    """Whether `load` loads otelprof's own."""
+    return name in _OWN[group]
+
+
 def _entry_points(group: str) -> "dict[str, EntryPoint]":
     """By name; of several the first that is found."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - 30 ms, for names of others only

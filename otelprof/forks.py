@@ -18,30 +18,45 @@ MAX_WAIT_S = 5.0
 
 
 class _Gate:
-    """Closed to forks while a thread of ours is inside."""
+    """Closed to forks while a thread of ours is inside. Those do not wait for each other."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # what is imported may itself fork
+        self._changed = threading.Condition()  # its lock is reentrant: a signal's handler may fork
+        self._inside: list[int] = []  # idents of threads; one may be inside twice
+        self._was_in_vain = False
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        with self._lock:
+        me = threading.get_ident()
+        with self._changed:
+            self._inside.append(me)
+        try:
             yield
+        finally:
+            with self._changed:
+                self._inside.remove(me)
+                self._changed.notify_all()
 
     def before_fork(self) -> None:
-        self._lock.acquire(timeout=MAX_WAIT_S)
+        me = threading.get_ident()  # what is imported may itself fork
+        self._changed.acquire()
+        self._was_in_vain = not self._changed.wait_for(
+            lambda: all(ident == me for ident in self._inside), MAX_WAIT_S
+        )
 
     def after_fork_in_parent(self) -> None:
-        try:
-            self._lock.release()
-        except RuntimeError:  # it is not ours, since we have waited in vain
+        was_in_vain = self._was_in_vain
+        self._changed.release()
+        if was_in_vain:
             _log.warning(
                 "otelprof: a child was forked while a thread of otelprof's was busy for %g s; if it hangs, that is why",
                 MAX_WAIT_S,
             )
 
     def after_fork_in_child(self) -> None:
-        self._lock = threading.RLock()
+        me = threading.get_ident()
+        self._changed = threading.Condition()
+        self._inside = [ident for ident in self._inside if ident == me]
 
 
 _gate = _Gate()

@@ -98,6 +98,9 @@ class SpanRecordProcessor(Protocol):
         ...
 
 
+Verdict = Literal["delivered", "retry", "refused"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one batch.
@@ -113,7 +116,7 @@ class Outcome:
         is_too_large: of a refused request, that a smaller one may be taken: its halves are sent.
     """
 
-    verdict: Literal["delivered", "retry", "refused"]
+    verdict: Verdict
     reason: str = ""
     retry_after_s: float | None = None
     rejected_profiles: int = 0
@@ -125,7 +128,10 @@ DELIVERED = Outcome("delivered")
 
 
 class Exporter(Protocol):
-    """Delivers batches. Called from one thread at a time, its own."""
+    """Delivers batches. Called from one thread at a time, its own.
+
+    May have an attribute `timeout_s`: how long one `export` may take, in seconds, where that is more than 10.
+    """
 
     @property
     def destination(self) -> str:

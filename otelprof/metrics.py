@@ -45,6 +45,7 @@ _STATES = {
     "delivered": "taken by the receiver",
     "refused": "refused by the receiver for good",
     "retried": "put off by the receiver, each time",
+    "left": "on the disk when the pipeline ended, for the next one",
 }
 _OF_EXPORTERS = (
     _Metric("otelprof.exports", "{export}", "exports", "Attempts to deliver a batch"),

@@ -9,6 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from otelprof.backoff import Backoff
@@ -17,6 +18,7 @@ from otelprof.delivery.errand import WORKER, Errand, Event
 from otelprof.delivery.lane import Lane
 from otelprof.delivery.ledger import Reason, Source
 from otelprof.delivery.limits import Limits
+from otelprof.delivery.mishaps import Mishaps
 from otelprof.delivery.parcel import Parcel
 from otelprof.delivery.suppression import instrumentation_suppressed
 from otelprof.forks import kept_whole
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("otelprof")
 
+_LOOKING, _COLLECTING = "a look at what waits", "collecting"  # in words for a log line
 _TICK_S = 1.0
 _BUILD_S = 1.0  # how long a batch waits for an exporter to be built, before it waits in memory
 # How often to look for what dead processes have left. A look costs more the more lies there: 0.1 % of the time at most.
@@ -43,6 +46,8 @@ class Pipeline:
     Args:
         collectors: drained at every flush.
         exporters: by name, how to build each; built in its thread on first use, since imports are slow.
+        destinations: by name, what `Exporter.destination` will be, where that is known before; so that batches need
+            not wait for the imports.
         take_spans: hands over the spans that ended since the last call.
         resource: the attributes of the process, read anew at every flush.
         flush_s: seconds between two flushes.
@@ -57,6 +62,7 @@ class Pipeline:
         *,
         collectors: Sequence[Collector],
         exporters: Mapping[str, Callable[[], Exporter]],
+        destinations: Mapping[str, str] = MappingProxyType({}),
         take_spans: Callable[[], tuple[SpanRecord, ...]],
         resource: Callable[[], Attributes],
         flush_s: float,
@@ -68,7 +74,7 @@ class Pipeline:
     ) -> None:
         self._collectors = collectors
         self._lanes = {
-            name: Lane(name, build, clock, backoff or Backoff())
+            name: Lane(name, build, clock, backoff or Backoff(), destinations.get(name))
             for name, build in exporters.items()
         }
         self._take_spans = take_spans
@@ -84,8 +90,8 @@ class Pipeline:
     def _reset(self) -> None:
         self._wake = Event()
         self._errands: deque[Errand] = deque()
-        self._needs_tick = self._is_first_look = True
-        self._next_look_ns = 0
+        self._needs_tick = True
+        self._mishaps = Mishaps()
         self._collected: Counter[str] = Counter()
         self._thread: OwnThread | None = None
         self._end: Errand | None = None
@@ -99,6 +105,8 @@ class Pipeline:
         if self._thread is not None:
             return
         errands = self._errands = deque()  # of its own: a worker that was given up may end later
+        self._is_first_look = True
+        self._next_look_ns = 0
         thread = OwnThread("worker", lambda: self._run(errands))
         started: list[Lane] = []
         try:
@@ -175,7 +183,8 @@ class Pipeline:
                     due_s = (next_flush_ns - self._clock.monotonic_ns()) / NS_PER_S
                     self._clock.wait(self._wake, min(_TICK_S, due_s))
                 self._wake.clear()
-                self._tick()
+                for step in (self._watch, *(collector.tick for collector in self._collectors)):
+                    self._mishaps.survives("a look at the application", step)
                 now_ns = self._clock.monotonic_ns()
                 if errands:
                     next_flush_ns = now_ns + self._flush_ns
@@ -186,15 +195,13 @@ class Pipeline:
                             errands.popleft().cancel()
                         return
                 # Also after a flush: an application that asks for one after the other is not to keep us from it.
-                self._look_around()
+                self._mishaps.survives(_LOOKING, self._look_around)
                 if now_ns >= next_flush_ns:
                     next_flush_ns = now_ns + self._flush_ns
-                    self._collect(_BUILD_S)
+                    self._mishaps.survives(_COLLECTING, lambda: self._collect(_BUILD_S))
 
-    def _tick(self) -> None:
+    def _watch(self) -> None:
         self._needs_tick = self._needs_tick and not self._on_tick()
-        for collector in self._collectors:
-            collector.tick()
 
     def _look_around(self) -> None:
         """Have exporters built in the first second, and now and then see what dead processes have left."""
@@ -226,16 +233,19 @@ class Pipeline:
         for lane in self._lanes.values():
             lane.hold()
             errand.given_up[lane.name] = lane.ledger.given_up()
-        self._collect(min(_BUILD_S, self._left_s(errand) / 2))
+        build_s = min(_BUILD_S, self._left_s(errand) / 2)
+        self._mishaps.survives(_COLLECTING, lambda: self._collect(build_s))
         if errand.is_last and not self._next_look_ns:
-            self._look()  # programs may be too short for anything else
+            self._mishaps.survives(
+                _LOOKING, self._look
+            )  # programs may be too short for anything else
         for lane in self._lanes.values():
             lane.ask(errand)
         if errand.is_last:
             self._clock.wait(errand.lanes_are_done, self._left_s(errand))
             errand.left = self._left()
             if self._depot is not None:
-                self._depot.abandon()
+                self._mishaps.survives("leaving the spool to others", self._depot.abandon)
         errand.report(WORKER, is_complete=True)
 
     def _left_s(self, errand: Errand) -> float:
@@ -243,7 +253,9 @@ class Pipeline:
 
     def _collect(self, build_s: float) -> None:
         """Make one batch of everything since the last flush, and hand it over."""
-        drained = [profile for collector in self._collectors for profile in collector.drain()]
+        drained: list[Profile] = []
+        for collector in self._collectors:
+            self._mishaps.survives(_COLLECTING, lambda: drained.extend(collector.drain()))  # noqa: B023 - at once
         if not drained:
             return  # the spans stay where they are, to leave beside the next profile
         resource = self._current_resource()
@@ -260,7 +272,7 @@ class Pipeline:
     def _hand_over(self, batch: Batch, resource: Attributes, build_s: float) -> None:
         """Keep the batch and queue it in every lane. Where it is kept depends on what the exporters are."""
         deadline_ns = self._clock.monotonic_ns() + round(build_s * NS_PER_S)
-        missing = [lane for lane in self._lanes.values() if not lane.is_built.is_set()]
+        missing = [lane for lane in self._lanes.values() if lane.destination is None]
         for lane in missing:
             lane.ask()
         for lane in missing:
@@ -278,7 +290,7 @@ class Pipeline:
             with kept_whole():
                 from otelprof.delivery.depot import Depot  # noqa: PLC0415 - it imports formats, and so protobuf
             self._depot = Depot(self._limits, self._clock, self._give_up)
-        destinations = {name: lane.destination for name, lane in self._lanes.items()}
+        destinations = {name: lane.destination or "" for name, lane in self._lanes.items()}
         self._depot.introduce(destinations, resource)
         return self._depot
 

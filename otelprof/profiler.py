@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from otelprof.config import Config
 from otelprof.delivery.limits import Limits
 from otelprof.environment import claim_output, from_environment
 from otelprof.errors import ConfigError, ExporterError
-from otelprof.extensions import COLLECTORS, EXPORTERS, load
+from otelprof.extensions import COLLECTORS, EXPORTERS, is_own, load
 from otelprof.forks import kept_whole
 from otelprof.interfaces import Collector, Exporter
 from otelprof.labels import Spans, spans_by
@@ -60,6 +60,7 @@ class Profiler:
         self._pipeline = Pipeline(
             collectors=self._collectors,
             exporters=_exporters(self.config),
+            destinations=_destinations(self.config),
             take_spans=self._log.take,
             resource=_resource,
             flush_s=self.config.flush_s,
@@ -278,9 +279,23 @@ def _exporters(config: Config) -> dict[str, Callable[[], Exporter]]:
     return {name: partial(_build_exporter, name, config) for name in names}
 
 
+def _destinations(config: Config) -> dict[str, str]:
+    """Of otelprof's own exporters, which say it without being imported."""
+    return {
+        "file": "",
+        "http": config.http.destination,
+        "otlp": config.otlp.destination,
+        "pyroscope": config.pyroscope.destination,
+    }
+
+
 def _build_exporter(name: str, config: Config) -> Exporter:
-    exporter: Exporter = load(EXPORTERS, name, ExporterError)(config)
-    return exporter
+    # Constructors of otelprof's own import what they need. Those of others are not to hold up a fork.
+    with kept_whole():
+        build = load(EXPORTERS, name, ExporterError)
+        if is_own(EXPORTERS, name):
+            return cast("Exporter", build(config))
+    return cast("Exporter", build(config))
 
 
 # Changed in single steps under the GIL: a lock could be held in a fork.

@@ -45,7 +45,7 @@ def adds_up(counts: dict[str, int], name: str) -> bool:
             for what in ("profiles", "samples")
         ]
 
-    return of("collected", "adopted") == of("delivered", "refused", "dropped", "waiting")
+    return of("collected", "adopted") == of("delivered", "refused", "dropped", "waiting", "left")
 
 
 def say(text: str) -> None:

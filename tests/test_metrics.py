@@ -87,7 +87,7 @@ def test_are_those_of_health_whenever_the_provider_comes(tmp_path: Path, way: st
     assert finished.said == []
     assert health["otlp.delivered_profiles"] > 0
     for what in ("profiles", "samples"):
-        for state in ("collected", "adopted", "delivered", "refused", "retried", "waiting"):
+        for state in ("collected", "adopted", "delivered", "refused", "retried", "left", "waiting"):
             name = f"otelprof.{what}.{state}"
             assert value(metrics, name, exporter="otlp") == health.get(f"otlp.{state}_{what}", 0)
             assert metrics[name]["unit"] == f"{{{what[:-1]}}}"

@@ -1,12 +1,10 @@
 """Flushing, retrying, dropping and shutting down. Where time matters it is a fake clock's."""
 
 import logging
-import threading
 
 import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otelprof import forks
 from otelprof.delivery.lane import EXPORT_TIMEOUT_S
 from otelprof.errors import ExporterError
 from otelprof.interfaces import DELIVERED, Outcome
@@ -199,20 +197,6 @@ class TestRefusing:
         assert "the package sinkpkg is missing" in caplog.text
         assert counted["bad.dropped_profiles.broken"] == 3
         assert numbers_of(good.delivered) == [1, 2, 3]
-
-    def test_forks_wait_while_an_exporter_is_built_since_it_imports_what_it_needs(self) -> None:
-        free: list[bool] = []
-
-        def build() -> FakeExporter:
-            look = threading.Thread(target=lambda: free.append(forks._gate._lock.acquire(False)))
-            look.start()
-            look.join(PATIENCE_S)
-            return FakeExporter()
-
-        with running(FakeClock(), sink=build) as bench:
-            bench.collector.give()
-            assert bench.pipeline.flush(PATIENCE_S)
-        assert free == [False]
 
     def test_an_exporter_whose_constructor_has_a_bug_blocks_nobody(self) -> None:
         def build() -> FakeExporter:

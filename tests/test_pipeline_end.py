@@ -7,6 +7,7 @@ import pytest
 
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Batch
+from otelprof.storage.owned import OwnedDirectory
 from otelprof.threads import OwnThread
 from tests.support.pipelines import (
     PATIENCE_S,
@@ -82,7 +83,7 @@ class TestShuttingDown:
             bench.collector.give(3)
             assert not bench.pipeline.shutdown(PATIENCE_S)
             counted = bench.pipeline.statistics()
-        assert counted["sink.waiting_profiles"] == 3
+        assert counted["sink.left_profiles"] == 3
         assert len(files_in(tmp_path)) == 1
         (line,) = lines_with(caplog, "not delivered")
         assert "sink: 3 profiles" in line
@@ -161,6 +162,8 @@ class TestForking:
         with running(limits=on_disk(tmp_path), sink=sink) as bench:
             bench.collector.give()
             assert not bench.pipeline.shutdown(PATIENCE_S)  # no thread is there in a child
+            (directory,) = (tmp_path / "spool").iterdir()
+            assert OwnedDirectory.claim(directory)  # a parent that lives has it still
             bench.pipeline.after_fork()
             assert not any(bench.pipeline.statistics().values())
             assert sink.forked == 1

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import pytest
 
 import otelprof
+from otelprof import forks
+from otelprof import profiler as profiler_module
+from otelprof.config import Config
 from otelprof.threads import OwnThread, own_native_ids
-from tests.support.pipelines import FakeCollector
+from tests.support.pipelines import FakeCollector, FakeExporter
 
 TIMEOUT_S = 30.0
 
@@ -178,3 +181,22 @@ def test_a_fork_waits_until_it_has_gone_on(forked: Forked) -> None:
         os._exit("started" not in forked.collector.calls)
     assert os.waitpid(pid, 0)[1] == 0
     thread.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(("name", "is_ours"), [("otlp", True), ("theirs", False)])
+def test_a_fork_waits_for_the_constructors_of_otelprof_only(
+    name: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which import what they need. Those of others may take as long as they like."""
+    inside: list[bool] = []
+
+    def build(_: Config) -> FakeExporter:
+        inside.append(bool(forks._gate._inside))
+        return FakeExporter()
+
+    def load(*_: object) -> Callable[[Config], FakeExporter]:
+        return build
+
+    monkeypatch.setattr(profiler_module, "load", load)
+    profiler_module._build_exporter(name, Config())
+    assert inside == [is_ours]

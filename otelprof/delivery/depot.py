@@ -134,13 +134,15 @@ class Depot:
     def finish(self, parcel: Parcel, lane: str) -> None:
         """`lane` needs the batch no more."""
         with self._lock:
-            if lane not in parcel.waiting:
-                return  # it was dropped meanwhile
+            stored = parcel.stored
+            if lane not in parcel.waiting:  # it was dropped, or left, meanwhile
+                if stored is not None and self._spool is not None:
+                    self._spool.acknowledge(stored, self._destinations[lane])
+                return
             parcel.waiting.remove(lane)
             is_last = not parcel.waiting
             if is_last:
                 del self._parcels[id(parcel)]
-        stored = parcel.stored
         if stored is not None and self._spool is not None and (not is_last or parcel.is_shared):
             self._spool.acknowledge(stored, self._destinations[lane])
         if is_last:
@@ -155,11 +157,14 @@ class Depot:
             self._drop(parcel, "age")
 
     def abandon(self) -> None:
-        """At the end: drop what is in memory only. What is on the disk stays there."""
+        """At the end: drop what is in memory only, and leave what is on the disk to others."""
         with self._lock:
-            lost = [parcel for parcel in self._parcels.values() if parcel.stored is None]
-        for parcel in lost:
-            self._drop(parcel, "exit")
+            parcels = list(self._parcels.values())
+        for parcel in parcels:
+            if parcel.stored is None:
+                self._drop(parcel, "exit")
+            else:
+                self._leave(parcel)
         if self._spool is not None:
             self._spool.close()
 
@@ -210,13 +215,14 @@ class Depot:
         )
 
     def _encoded(self, parcel: Parcel) -> bytes | None:
-        if parcel.batch is None:
+        batch = parcel.batch  # a lane may be taking it away just now
+        if batch is None:
             return None
         with kept_whole():
             from otelprof.storage.payload import encode_batch  # noqa: PLC0415 - as it says
         began_ns = self._clock.monotonic_ns()
         try:
-            payload = encode_batch(parcel.batch)
+            payload = encode_batch(batch)
         except Exception:  # noqa: BLE001 - a profile of somebody else's collector; it is sent, but cannot wait
             _log.exception("otelprof: a batch cannot be kept")
             return None
@@ -255,13 +261,15 @@ class Depot:
         return spool.write(self._manifest(parcel), payload)
 
     def _unload(self) -> None:
-        """Bring to the disk what waits in memory because it could not be written before."""
+        """Bring to the disk what waits in memory because it could not be written before, as far as there is room."""
         with self._lock:
             held = [parcel for parcel in self._parcels.values() if parcel.payload is not None]
         for parcel in held:
             payload, waiting = parcel.payload, tuple(parcel.waiting)
-            is_for_disk = payload is not None and all(map(self._destinations.get, waiting))
-            if is_for_disk and waiting and not self._stored(parcel, payload or b""):
+            if payload is None or not waiting or not all(map(self._destinations.get, waiting)):
+                continue
+            # No batch is dropped for it: that would be the newest, which no lane has seen yet.
+            if not self._has_room(space_of(len(payload))) or not self._stored(parcel, payload):
                 return
 
     def _cool(self, parcel: Parcel) -> None:
@@ -280,12 +288,15 @@ class Depot:
         self._memory_bytes += len(payload or b"") - len(parcel.payload or b"")
         parcel.payload = payload
 
+    def _has_room(self, space_bytes: int) -> bool:
+        spool = self._spool
+        if spool is None:
+            return True
+        return spool.own_bytes + spool.others_bytes + space_bytes <= self._limits.disk_bytes
+
     def _make_room(self, space_bytes: int) -> None:
         """Drop the oldest until so much more fits into the budget, or nothing of this process's is left there."""
-        spool = self._spool
-        while spool is not None and (
-            spool.own_bytes + spool.others_bytes + space_bytes > self._limits.disk_bytes
-        ):
+        while not self._has_room(space_bytes):
             oldest = self._oldest(lambda parcel: parcel.stored is not None)
             if oldest is None:
                 return
@@ -314,6 +325,16 @@ class Depot:
         for name in lanes:
             self._give_up(name, parcel, reason)
         self._release(parcel, is_for_nobody=True)
+
+    def _leave(self, parcel: Parcel) -> None:
+        """Have no lane deliver it any more; its file stays."""
+        with self._lock:
+            if self._parcels.pop(id(parcel), None) is None:
+                return  # the last lane has just had it
+            lanes: Sequence[str] = tuple(parcel.waiting)
+            parcel.waiting.clear()
+        for name in lanes:
+            self._give_up(name, parcel, "left")
 
     def _release(self, parcel: Parcel, *, is_for_nobody: bool) -> None:
         with self._lock:

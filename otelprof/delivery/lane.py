@@ -5,23 +5,26 @@ receiver does not take anything, only the oldest batch is tried, once in each ba
 its single probe.
 """
 
+import errno
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, get_args
 
 from otelprof.backoff import MAX_RETRY_AFTER_S, Backoff
 from otelprof.clock import NS_PER_S, Clock
 from otelprof.delivery.errand import Errand, Event
 from otelprof.delivery.ledger import Ledger, Reason, Source
+from otelprof.delivery.mishaps import Mishaps
 from otelprof.delivery.pace import Pace
 from otelprof.delivery.parcel import Parcel
 from otelprof.delivery.suppression import instrumentation_suppressed
 from otelprof.errors import FormatError, OtelprofError
-from otelprof.forks import kept_whole
-from otelprof.interfaces import Exporter, Outcome
+from otelprof.interfaces import Exporter, Outcome, Verdict
 from otelprof.model import Batch
 from otelprof.threads import OwnThread
 
@@ -29,6 +32,10 @@ _log = logging.getLogger("otelprof")
 
 EXPORT_TIMEOUT_S = 10.0
 _IDLE_S = 3600.0  # until somebody wakes it
+_MISHAP_S = 60.0  # after a mistake of ours, which is not to be made in a hurry
+
+# A file that cannot be read for these reasons can be read later: the process, or the machine, has too few of something.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 
 
 class Keeper(Protocol):
@@ -49,7 +56,8 @@ class _Waiting:
 
     Attributes:
         failures: attempts in a row that ended with `retry`; 0 while the receiver answers otherwise.
-        since_ns: when the first of them was with the batch that is the oldest; 0 if none was.
+        since_ns: when the first of those in a row was, with the batch that is the oldest, for which the receiver
+            has a limited time; 0 if the last was none.
     """
 
     failures: int = 0
@@ -62,12 +70,20 @@ class Lane:
     """Delivers to one exporter. `put`, `discard`, `hold` and `ask` are called by the worker, the rest says who."""
 
     def __init__(
-        self, name: str, build: Callable[[], Exporter], clock: Clock, backoff: Backoff
+        self,
+        name: str,
+        build: Callable[[], Exporter],
+        clock: Clock,
+        backoff: Backoff,
+        destination: str | None = None,
     ) -> None:
         self.name = name
         self.ledger = Ledger()
         self.is_built = Event()  # also if it cannot be built
-        self.destination = ""  # with the name before; empty if it needs no disk, or if it is broken
+        # With the name before. Empty if it needs no disk, or if it is broken; None until it is built, if only it can
+        # say.
+        self.destination = None if destination is None else self._named(destination)
+        self._timeout_s = EXPORT_TIMEOUT_S
         self._build = build
         self._clock = clock
         self._backoff = backoff
@@ -84,6 +100,7 @@ class Lane:
         self._lost: Reason | None = None  # why the one in hand is to be had no more
         self._errands: deque[Errand] = deque()
         self._is_held = False
+        self._mishaps = Mishaps()
         self._waiting = _Waiting()
         self._pace = Pace()
         self._said: set[str] = set()  # what is said once, not at every flush
@@ -159,13 +176,19 @@ class Lane:
             while True:
                 self._clock.wait(self._wake, self._sleep_s())
                 self._wake.clear()
-                self._prepare()
+                self._safely(self._prepare)
                 while self._errands:
                     errand = self._errands.popleft()
-                    self._run_errand(errand)
+                    self._safely(partial(self._run_errand, errand))
                     if errand.is_last:
                         return
-                self._deliver_what_is_due()
+                self._safely(self._deliver_what_is_due)
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        """Take a step. A mistake of ours must neither end the lane nor be made in a hurry."""
+        if not self._mishaps.survives(f"the delivery to {self.name}", step):
+            pause_ns = round(_MISHAP_S * NS_PER_S)
+            self._waiting.not_before_ns = self._clock.monotonic_ns() + pause_ns
 
     def _prepare(self) -> None:
         """Build the exporter, which imports what it needs. Not at exit, if it can be helped.
@@ -176,19 +199,24 @@ class Lane:
         if self.is_built.is_set():
             return
         try:
-            with kept_whole():
-                exporter = self._build()
+            exporter = self._build()
             # Exporters of other packages may be older than this promise: what they get does not wait on the disk.
             destination = str(getattr(exporter, "destination", ""))
+            timeout_s = float(getattr(exporter, "timeout_s", EXPORT_TIMEOUT_S))
         except Exception as error:  # noqa: BLE001 - other people's constructors, found by entry point
             reason = str(error) if isinstance(error, OtelprofError) else repr(error)
             _log.warning("otelprof: %s: no profiles leave here: %s", self.name, reason)
+            self.destination = ""
         else:
+            self._timeout_s = max(EXPORT_TIMEOUT_S, timeout_s)
             if self._is_forked:
                 exporter.after_fork()
-            self.destination = f"{self.name} {destination}" if destination else ""
+            self.destination = self._named(destination)
             self._exporter = exporter
         self.is_built.set()
+
+    def _named(self, destination: str) -> str:
+        return f"{self.name} {destination}" if destination else ""
 
     def _sleep_s(self) -> float:
         if self._is_held or not self._parcels:
@@ -200,31 +228,33 @@ class Lane:
 
     def _run_errand(self, errand: Errand) -> None:
         """Deliver everything by the deadline."""
-        while self._parcels:
-            timeout_s = (errand.deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
-            if timeout_s <= 0 or not self._deliver_next(timeout_s, is_last=errand.is_last):
-                break
-        if errand.is_last:
-            self._close()
-        is_complete = not self._parcels and self.ledger.given_up() == errand.given_up.get(
-            self.name, 0
-        )
-        errand.report(self.name, is_complete=is_complete)
+        is_complete = False
+        try:
+            while self._parcels:
+                left_s = (errand.deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
+                if left_s <= 0 or not self._deliver_next(left_s, is_last=errand.is_last):
+                    break
+            if errand.is_last:
+                self._close()
+            given_up = self.ledger.given_up() - errand.given_up.get(self.name, 0)
+            is_complete = not self._parcels and not given_up
+        finally:
+            errand.report(self.name, is_complete=is_complete)
 
     def _deliver_what_is_due(self) -> None:
         while self._parcels and not self._errands and not self._is_held:
             if self._clock.monotonic_ns() < self._due_ns():
                 return
-            self._deliver_next(EXPORT_TIMEOUT_S)
+            self._deliver_next(math.inf)
 
-    def _deliver_next(self, timeout_s: float, *, is_last: bool = False) -> bool:
-        """Send the oldest batch. False if the receiver takes nothing now."""
+    def _deliver_next(self, left_s: float, *, is_last: bool = False) -> bool:
+        """Send the oldest batch, in so many seconds at most. False if the receiver takes nothing now."""
         with self._lock:
             if not self._parcels:
                 return True  # it was dropped meanwhile
             parcel = self._in_hand = self._parcels[0]
             self._lost = None
-        outcome = self._exported(parcel, min(timeout_s, EXPORT_TIMEOUT_S))
+        outcome = self._exported(parcel, min(left_s, self._timeout_s))
         now_ns = self._clock.monotonic_ns()
         if self._is_past_patience(outcome, now_ns):
             reason = f"for {outcome.patience_s:g} s: {outcome.reason}"
@@ -250,6 +280,8 @@ class Lane:
         try:
             batch = self._keeper.load(parcel)
         except (FormatError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _SHORTAGES and self._lost is None:
+                return Outcome("retry", f"what waits cannot be read now: {error}")
             if self._lost is None:
                 self._lost = "unreadable"
                 text = "what had waited cannot be read and is dropped"
@@ -257,7 +289,7 @@ class Lane:
             return Outcome("refused")
         began_ns = self._clock.monotonic_ns()
         try:
-            return self._exporter.export(batch, timeout_s=timeout_s)
+            return _checked(self._exporter.export(batch, timeout_s=timeout_s))
         except Exception as error:  # noqa: BLE001 - it promised not to; its batch must not block the next
             reason = f"export raised {type(error).__name__}: {error}"
             if "raised" not in self._said:
@@ -284,7 +316,8 @@ class Lane:
                 return False
             self._parcels.remove(parcel)
             self._waiting.since_ns = 0  # the next one has patience of its own
-        if self._keeper is not None:
+        is_left = lost == "left" and outcome.verdict != "delivered"
+        if self._keeper is not None and not is_left:
             self._keeper.finish(parcel, self.name)
         return lost is not None
 
@@ -297,7 +330,7 @@ class Lane:
     def _put_off(self, outcome: Outcome, now_ns: int, *, is_last: bool) -> None:
         waiting = self._waiting
         waiting.failures += 1
-        waiting.since_ns = waiting.since_ns or now_ns
+        waiting.since_ns = 0 if outcome.patience_s is None else waiting.since_ns or now_ns
         waiting.reason = outcome.reason
         self._pace.stopped()
         if not is_last:  # else whoever ends the pipeline says it
@@ -325,3 +358,10 @@ class Lane:
         if what not in self._said:
             self._said.add(what)
             _log.warning("otelprof: %s: %s: %s", self.name, text, reason)
+
+
+def _checked(outcome: object) -> Outcome:
+    """What an exporter returned, if it is what it promised."""
+    if not isinstance(outcome, Outcome) or outcome.verdict not in get_args(Verdict):
+        raise TypeError(f"it returned {outcome!r}, which is no outcome")
+    return outcome

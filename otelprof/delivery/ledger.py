@@ -2,7 +2,9 @@
 
 Every batch that comes in is entered as waiting, and leaves that state for exactly one other. So at any instant
 
-    collected + adopted = delivered + refused + dropped + waiting
+    collected + adopted = delivered + refused + dropped + waiting + left
+
+What is left was on the disk when the pipeline ended: for the next one, which adopts it.
 """
 
 import threading
@@ -11,7 +13,8 @@ from typing import Literal
 
 Source = Literal["collected", "adopted"]
 
-# Why profiles are dropped: given up without the receiver having refused them.
+# Why a lane does not get a batch any more. All but the last drop profiles: given up without the receiver having
+# refused them.
 Reason = Literal[
     "age",  # they waited longer than the spool keeps anything
     "budget",  # the spool was full, and they were the oldest
@@ -19,6 +22,7 @@ Reason = Literal[
     "unreadable",  # their file is corrupt, torn or gone
     "broken",  # the exporter cannot be built
     "exit",  # the process ended, and they were not on a disk
+    "left",  # the pipeline ended, and they are on the disk
 ]
 
 
@@ -58,7 +62,10 @@ class Ledger:
         self._change(_both("refused", profiles, samples) | _both("waiting", -profiles, -samples))
 
     def drop(self, reason: Reason, profiles: int, samples: int) -> None:
-        """A batch is given up."""
+        """A batch is given up, or left to the next pipeline."""
+        if reason == "left":
+            self._change(_both("left", profiles, samples) | _both("waiting", -profiles, -samples))
+            return
         self._change(
             _both("dropped", profiles, samples)
             | {f"dropped_profiles.{reason}": profiles, f"dropped_samples.{reason}": samples}

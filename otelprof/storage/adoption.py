@@ -112,14 +112,15 @@ class Adoption:
         stored = Stored(directory, file.number, file.space_bytes)
         try:
             manifest, done = read_envelope(stored.path)
-        except VersionError:
-            self.found.others_bytes += (
-                file.space_bytes
-            )  # for its own version, or until it is too old
+        except (VersionError, OSError) as error:
+            # For its own version, or until it can be read again, or until it is too old.
+            _log.debug("otelprof: spool: %s is not read: %s", stored.path, error)
             if self._is_expired(file):
                 self._remove_corrupt(stored)
+            else:
+                self.found.others_bytes += file.space_bytes
             return None
-        except (FormatError, OSError) as error:
+        except FormatError as error:
             _log.debug("otelprof: spool: %s is not readable: %s", stored.path, error)
             self._remove_corrupt(stored)
             return None

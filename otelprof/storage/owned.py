@@ -51,6 +51,7 @@ class OwnedDirectory:
         self._descriptor = descriptor
         self._identity = _identity(os.fstat(descriptor))
         self._next = 1
+        self._is_ours = True
 
     @classmethod
     def create(cls, parent: Path, prefix: str) -> Self:
@@ -115,7 +116,10 @@ class OwnedDirectory:
         return number
 
     def release(self) -> None:
-        """Let others have it. What is in it stays."""
+        """Let others have it. What is in it stays. Idempotent."""
+        if not self._is_ours:
+            return
+        self._is_ours = False
         _held.identities.discard(self._identity)
         self.forget()
 
@@ -126,8 +130,8 @@ class OwnedDirectory:
                 os.close(self._descriptor)
 
     def remove_if_empty(self) -> bool:
-        """Remove the directory if there is no batch in it; then it is nobody's."""
-        if batch_files(self.path):
+        """Remove the directory if there is no batch in it; then it is nobody's. False also if it is others' already."""
+        if not self._is_ours or batch_files(self.path):
             return False
         with suppress(OSError):
             (self.path / OWNER_FILE).unlink()

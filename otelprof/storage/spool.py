@@ -26,6 +26,7 @@ from otelprof.storage.trust import check_private, make_private, open_own
 # both, since of a large disk 5 % are no shortage.
 FLOOR_BYTES = 512 << 20
 FLOOR_SHARE = 0.05
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the second
 _MAX_FILE_BYTES = MAX_BATCH_BYTES + 2 * MAX_MANIFEST_BYTES
 
 
@@ -128,6 +129,8 @@ class Spool:
                 stored.path.unlink()
         directory = stored.directory
         with self._lock:
+            if directory not in self._batches:
+                return  # it was left to others
             self._space_bytes -= stored.space_bytes
             self._batches[directory] -= 1
             if self._batches[directory] or directory is self._own:
@@ -136,8 +139,15 @@ class Spool:
         _part_with(directory)
 
     def close(self) -> None:
-        """Remove this process's directory if nothing is in it. What is in it stays this process's until that ends."""
-        self._leave()
+        """Let others have everything."""
+        with self._lock:
+            directories = set(self._batches)
+            if self._own is not None:
+                directories.add(self._own)
+            self._batches.clear()
+            self._own, self._space_bytes = None, 0
+        for directory in directories:
+            _part_with(directory)
 
     def forget(self) -> None:
         """In a forked child: close what is the parent's, without touching any file."""
@@ -189,7 +199,7 @@ def _write_new(path: Path, blob: bytes) -> None:
         written = 0
         while written < len(blob):
             written += os.write(descriptor, blob[written:])
-        os.fdatasync(descriptor)
+        _sync(descriptor)
     except OSError:
         with suppress(OSError):
             path.unlink()

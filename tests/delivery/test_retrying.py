@@ -123,6 +123,19 @@ class TestTrying:
             waited_s = (clock.monotonic_ns() - began) / 1e9
         assert 600 <= waited_s <= 600 + MOST_S + 1
 
+    def test_patience_is_for_what_it_is_about_only(self, tmp_path: Path) -> None:
+        """A receiver that was away for long and then answers 500 while it starts has its ten minutes."""
+        clock, sink = FakeClock(), FakeExporter(then=RETRY, destination="here")
+        with running(clock, limits=on_disk(tmp_path), sink=sink) as bench:
+            bench.collector.give()
+            pass_time(clock, 1_200)
+            sink.then = Outcome("retry", "status 500", patience_s=600.0)
+            pass_time(clock, 500)
+            assert "sink.refused_profiles" not in bench.pipeline.statistics()
+            sink.then = DELIVERED
+            pass_time(clock, round(MOST_S) + 1)
+        assert numbers_of(sink.delivered) == [1]
+
 
 class TestReplaying:
     def test_a_backlog_leaves_at_a_bounded_rate_beyond_what_comes_fresh(

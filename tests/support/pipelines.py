@@ -199,6 +199,7 @@ class Bench:
         on_tick: Callable[[], bool] = lambda: True,
         limits: Limits = IN_MEMORY,
         resource: Attributes = RESOURCE,
+        destinations: Mapping[str, str] | None = None,
     ) -> None:
         self.collector = FakeCollector()
         self.spans: list[SpanRecord] = []
@@ -206,6 +207,7 @@ class Bench:
         self.pipeline = Pipeline(
             collectors=[self.collector],
             exporters=exporters,
+            destinations=destinations or {},
             take_spans=self._take_spans,
             resource=lambda: resource,
             flush_s=self.flush_s,
@@ -261,7 +263,7 @@ def assert_adds_up(pipeline: Pipeline, name: str) -> None:
     counts = pipeline.ledgers()[name]
     for what in ("profiles", "samples"):
         come = counts.get(f"collected_{what}", 0) + counts.get(f"adopted_{what}", 0)
-        states = ("delivered", "refused", "dropped", "waiting")
+        states = ("delivered", "refused", "dropped", "waiting", "left")
         gone = {state: counts.get(f"{state}_{what}", 0) for state in states}
         assert come == sum(gone.values()), counts
         assert min(gone.values()) >= 0, counts
