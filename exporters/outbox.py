@@ -45,7 +45,7 @@ class Outbox:
     ) -> None:
         self._encode = encode
         self._send = send
-        self._limits = limits
+        self._limits: Limits = limits
         self.forget()
 
     def forget(self) -> None:
@@ -64,7 +64,8 @@ class Outbox:
         if ids != self._ids or not all(ids):
             self.forget()
             self._ids = ids
-            self._left = requests_of(batch.profiles, self._limits)
+            requests = requests_of(batch.profiles, self._limits)
+            self._left = chain.from_iterable(map(self._as_small_as_known, requests))
         try:
             while (request := self._next()) is not None:
                 left_s = ends_s - time.monotonic()
@@ -97,17 +98,24 @@ class Outbox:
         max_bytes = sum(size_bound(part.profile) for part in request.parts) // 2
         if max_bytes < _SMALLEST_BYTES:
             return False
-        limits = self._limits._replace(max_bytes=min(max_bytes, self._limits.max_bytes))
-        smaller = [
-            tuple(Part(part.profile, request.parts[part.whole].whole) for part in parts)
-            for parts in requests_of([part.profile for part in request.parts], limits)
-        ]
+        before = self._limits
+        self._limits = before._replace(max_bytes=min(max_bytes, before.max_bytes))
+        smaller = self._as_small_as_known(request.parts)
         if len(smaller) == 1:
+            self._limits = before
             return False  # one sample, which is never cut
-        self._limits = limits
         self._left = chain(smaller, self._left)
         self._first = None
         return True
+
+    def _as_small_as_known(self, parts: tuple[Part, ...]) -> Sequence[tuple[Part, ...]]:
+        """A request in as many as the receiver needs by what was learned since it was made."""
+        if sum(size_bound(part.profile) for part in parts) <= self._limits.max_bytes:
+            return [parts]
+        return [
+            tuple(Part(smaller.profile, parts[smaller.whole].whole) for smaller in request)
+            for request in requests_of([part.profile for part in parts], self._limits)
+        ]
 
     def _note(self, request: _Request, outcome: Outcome) -> None:
         self._reason = self._reason or outcome.reason

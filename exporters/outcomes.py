@@ -6,7 +6,7 @@
             413                             refused, and sent again in halves
             anything else                   refused
     gRPC    CANCELLED DEADLINE_EXCEEDED ABORTED OUT_OF_RANGE UNAVAILABLE DATA_LOSS      retried
-            RESOURCE_EXHAUSTED              retried where the receiver says when; else as 413: the request is too large
+            RESOURCE_EXHAUSTED              retried where the receiver says when; as 413 where it speaks of a size
             anything else                   refused
 
 Sources: OTLP specification, "Failures" and "Retryable Response Codes". Two statuses go beyond it: 408, which says by
@@ -35,6 +35,7 @@ EXHAUSTED = "RESOURCE_EXHAUSTED"
 MAX_RETRY_AFTER_S = 86_400.0  # beyond a day it is no date but a mistake
 MAX_WORDS = 200  # characters of a receiver's that a log line gets
 _MIN_SECRET = 4  # characters; shorter ones are parts of words
+_OF_SIZE = re.compile(r"larger than|too large|too big|message size", re.IGNORECASE)
 _TOO_LARGE_HINT = "the request is larger than the receiver, or a proxy before it, allows"
 
 # By HTTP status or gRPC code, the known mistake behind it. An exporter adds its own.
@@ -113,7 +114,8 @@ def of_code(code: str, details: str, wait_s: float | None, words: Words) -> Outc
     if code == EXHAUSTED and wait_s is not None:
         return Outcome("retry", f"{words.where} answers {said}", wait_s)
     reason = f"{words.where} answers {said}{words.hint(code)}"
-    return Outcome("refused", reason, is_too_large=code == EXHAUSTED)
+    is_too_large = code == EXHAUSTED and _OF_SIZE.search(details) is not None
+    return Outcome("refused", reason, is_too_large=is_too_large)
 
 
 def retry_after_s(text: str | None, clock: Clock = SYSTEM_CLOCK) -> float | None:

@@ -9,6 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -207,6 +208,12 @@ class Pipeline:
         """Have exporters built in the first second, and now and then see what dead processes have left."""
         if self._is_first_look:
             self._is_first_look = False
+            if any(lane.destination for lane in self._lanes.values()):
+                with (
+                    kept_whole()
+                ):  # before exporters are, which may take long: what is collected is kept meanwhile
+                    import_module("otelprof.storage.payload")
+                    import_module("otelprof.delivery.depot")
             for lane in self._lanes.values():
                 lane.ask()
         if self._clock.monotonic_ns() >= self._next_look_ns:
@@ -255,7 +262,7 @@ class Pipeline:
         """Make one batch of everything since the last flush, and hand it over."""
         drained: list[Profile] = []
         for collector in self._collectors:
-            self._mishaps.survives(_COLLECTING, lambda: drained.extend(collector.drain()))  # noqa: B023 - at once
+            self._mishaps.survives(_COLLECTING, lambda: drained.extend(self._drained(collector)))  # noqa: B023 - at once
         if not drained:
             return  # the spans stay where they are, to leave beside the next profile
         resource = self._current_resource()
@@ -268,6 +275,22 @@ class Pipeline:
         self._collected["collected_samples"] += sum(map(len, profiles))
         if self._lanes:
             self._hand_over(batch, resource, build_s)
+
+    def _drained(self, collector: Collector) -> list[Profile]:
+        """What a collector has, without profiles that break a rule: those of others are not trusted to be right."""
+        profiles = collector.drain()
+        if type(collector).__module__.startswith("otelprof."):
+            return profiles
+        good: list[Profile] = []
+        for profile in profiles:
+            problem = profile.problem()
+            if problem is None:
+                good.append(profile)
+                continue
+            if not self._collected["invalid_profiles"]:
+                _log.warning("otelprof: a profile of %r is dropped: %s", collector, problem)
+            self._collected["invalid_profiles"] += 1
+        return good
 
     def _hand_over(self, batch: Batch, resource: Attributes, build_s: float) -> None:
         """Keep the batch and queue it in every lane. Where it is kept depends on what the exporters are."""

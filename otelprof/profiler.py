@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
+from otelprof.clock import NS_PER_S, SYSTEM_CLOCK
 from otelprof.config import Config
 from otelprof.delivery.limits import Limits
 from otelprof.environment import claim_output, from_environment
@@ -123,7 +124,7 @@ class Profiler:
             return
         if self not in _running:  # as it is in a forked child
             _running.add(self)
-            atexit.register(self.stop)
+            atexit.register(self._stop_at_exit)
 
     def _stop_parts(self, timeout_s: float) -> bool:
         for collector in self._collectors:
@@ -132,9 +133,16 @@ class Profiler:
         if self._recorder is not None:
             self._recorder.close()
         _running.discard(self)
-        atexit.unregister(self.stop)
+        atexit.unregister(self._stop_at_exit)
         self._is_running = False
         return done
+
+    def _stop_at_exit(self) -> None:
+        """Stop. All profilers of the process have the time of one, but for a sixth each that the last ones get at least."""
+        now_ns = SYSTEM_CLOCK.monotonic_ns()
+        _default.ends_ns = _default.ends_ns or now_ns + round(EXIT_TIMEOUT_S * NS_PER_S)
+        left_s = (_default.ends_ns - now_ns) / NS_PER_S
+        self.stop(max(left_s, EXIT_TIMEOUT_S / 6))
 
     def pause(self) -> None:
         """Take no samples until `resume`."""
@@ -336,6 +344,9 @@ class _Default:
         self.lock = threading.RLock()  # for a signal's handler, too
         self.profiler: Profiler | None = None
         self.is_stopping = False
+        self.ends_ns = (
+            0  # when the exit of the process is to be over, by the monotonic clock; 0 before it
+        )
 
 
 _default = _Default()

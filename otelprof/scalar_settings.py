@@ -3,6 +3,7 @@
 Each parser raises ValueError with what was expected; the caller names the setting.
 """
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,8 @@ def parse_rate_hz(text: str) -> float:
 
 
 def parse_file(text: str) -> Path | None:
-    """The path of a file, which need not exist."""
-    path = Path(text)
+    """The path of a file, which need not exist. `~` is the home directory: not every variable comes from a shell."""
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - `Path.expanduser` raises where there is none
     if not path.name:
         raise ValueError("expected the name of a file")
     return path

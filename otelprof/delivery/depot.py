@@ -4,11 +4,11 @@ Both are bounded. The oldest goes first when there is no room, and what has wait
 is on the disk before any lane sees it. See docs/decisions/0012.
 """
 
-import errno
 import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from otelprof.clock import NS_PER_S, Clock
@@ -23,6 +23,8 @@ from otelprof.storage.owned import space_of
 from otelprof.storage.spool import Spool, Stored
 
 _log = logging.getLogger("otelprof")
+
+_FREE_FOR_THE_LIVING = 8  # one part in so many of the budget, at each look
 
 
 class Depot:
@@ -49,6 +51,8 @@ class Depot:
         self._memory_bytes = 0
         self._counts: Counter[str] = Counter()
         self._why_not = ""  # the disk is not written to
+        self._has_said_too_large = False
+        self._share_bytes = limits.disk_bytes
 
     def introduce(self, destinations: Mapping[str, str], resource: Attributes) -> None:
         """Say, before all else, which lanes there are, and whose batches these are.
@@ -97,15 +101,32 @@ class Depot:
         except OSError as error:
             self._say_why_not(error)
             return []
-        self._spool.others_bytes = found.others_bytes
+        parcels = [self._adopted(each, lanes) for each in found.adopted]
+        self._share_bytes = self._share_of(look)
         self._counts["corrupt_batches"] += found.corrupt_batches
         self._counts["expired_profiles"] += found.expired_profiles
-        parcels = [self._adopted(each, lanes) for each in found.adopted]
         with self._lock:
             for parcel in reversed(parcels):  # they are older than what this process has collected
                 self._parcels[id(parcel)] = parcel
                 self._parcels.move_to_end(id(parcel), last=False)
         return parcels
+
+    def _share_of(self, look: Adoption) -> int:
+        """How much this process may have on the disk until the next look, in bytes.
+
+        The budget is for all that share the directory. Of what is free each process that lives may take an equal part;
+        where it is exceeded, those that have more than an equal part of it give away. What dead processes have left
+        for others is the first to go, before it hinders anybody.
+        """
+        spool, found, budget_bytes = self._spool, look.found, self._limits.disk_bytes
+        if spool is None:
+            return budget_bytes
+        processes = found.live_processes + 1
+        free_bytes = budget_bytes - spool.own_bytes - found.live_bytes
+        with suppress(OSError):
+            look.clear(found.dead_bytes - max(0, free_bytes - budget_bytes // _FREE_FOR_THE_LIVING))
+        growth_bytes = free_bytes // processes if free_bytes > 0 else free_bytes
+        return max(budget_bytes // processes, spool.own_bytes + growth_bytes)
 
     def bound(self) -> None:
         """Drop what does not fit into the limits, after batches were adopted."""
@@ -208,7 +229,8 @@ class Depot:
         age_ns = self._clock.monotonic_ns() - parcel.made_ns
         return Manifest(
             service=self._service,
-            destinations=tuple(sorted(self._destinations[name] for name in parcel.waiting)),
+            # Copied at once: lanes change it.
+            destinations=tuple(sorted(self._destinations[name] for name in tuple(parcel.waiting))),
             profiles=parcel.profiles,
             samples=parcel.samples,
             made_unix_ns=max(0, self._clock.unix_ns() - age_ns),
@@ -232,7 +254,7 @@ class Depot:
 
     def _stored(self, parcel: Parcel, payload: bytes) -> bool:
         """Write it to the disk; False, and why is said once, if that cannot be."""
-        if self._spool is None:
+        if self._spool is None or self._is_too_large(payload):
             return False
         began_ns = self._clock.monotonic_ns()
         try:
@@ -254,11 +276,20 @@ class Depot:
         return True
 
     def _written(self, spool: Spool, parcel: Parcel, payload: bytes) -> Stored:
-        space_bytes = space_of(len(payload))
-        if space_bytes > self._limits.disk_bytes:
-            raise OSError(errno.EFBIG, f"a batch of {len(payload)} bytes is more than it may hold")
-        self._make_room(space_bytes)
+        self._make_room(space_of(len(payload)))
         return spool.write(self._manifest(parcel), payload)
+
+    def _is_too_large(self, payload: bytes) -> bool:
+        """Whether a batch is more than the spool may ever hold. Said once."""
+        if space_of(len(payload)) <= self._limits.disk_bytes:
+            return False
+        if not self._has_said_too_large:
+            self._has_said_too_large = True
+            _log.warning(
+                "otelprof: a batch of %d bytes is more than OTELPROF_SPOOL_MAX and waits in memory",
+                len(payload),
+            )
+        return True
 
     def _unload(self) -> None:
         """Bring to the disk what waits in memory because it could not be written before, as far as there is room."""
@@ -278,6 +309,8 @@ class Depot:
             payload = self._encoded(parcel)
             if payload is None:
                 self._drop(parcel, "unreadable")
+            elif len(payload) > self._limits.memory_bytes:
+                self._drop(parcel, "memory")  # rather than all others
             with self._lock:
                 if id(parcel) in self._parcels:
                     self._keep_payload(parcel, payload)
@@ -289,13 +322,10 @@ class Depot:
         parcel.payload = payload
 
     def _has_room(self, space_bytes: int) -> bool:
-        spool = self._spool
-        if spool is None:
-            return True
-        return spool.own_bytes + spool.others_bytes + space_bytes <= self._limits.disk_bytes
+        return self._spool is None or self._spool.own_bytes + space_bytes <= self._share_bytes
 
     def _make_room(self, space_bytes: int) -> None:
-        """Drop the oldest until so much more fits into the budget, or nothing of this process's is left there."""
+        """Drop the oldest until so much more fits into this process's share, or nothing of it is left there."""
         while not self._has_room(space_bytes):
             oldest = self._oldest(lambda parcel: parcel.stored is not None)
             if oldest is None:

@@ -122,10 +122,17 @@ class Lane:
         self._keeper = keeper
         with self._lock:
             self.ledger.enter(source, parcel.profiles, parcel.samples)
-            self._parcels.append(parcel)
+            self._parcels.insert(self._place_of(parcel), parcel)
             if source == "collected" and not self._waiting.failures:
                 self._pace.came(parcel.profiles)
         self._wake.set()
+
+    def _place_of(self, parcel: Parcel) -> int:
+        """In the order of collection, but not before the one that is being tried."""
+        place, first = len(self._parcels), int(bool(self._parcels))
+        while place > first and self._parcels[place - 1].made_ns > parcel.made_ns:
+            place -= 1
+        return place
 
     def discard(self, parcel: Parcel, reason: Reason) -> None:
         """A batch is not to be had any more."""
@@ -152,11 +159,12 @@ class Lane:
         parcels = list(self._parcels)
         if not parcels:
             return ""
-        profiles = sum(parcel.profiles for parcel in parcels)
-        is_kept = all(parcel.stored is not None for parcel in parcels)
-        fate = "wait on the disk for the next process" if is_kept else "are lost with this process"
+        kept = sum(parcel.profiles for parcel in parcels if parcel.stored is not None)
+        lost = sum(parcel.profiles for parcel in parcels if parcel.stored is None)
+        fates = {"wait on the disk for the next process": kept, "are lost with this process": lost}
+        fate = ", ".join(f"{count} {fate}" for fate, count in fates.items() if count)
         reason = self._waiting.reason or "there was no time"
-        return f"{self.name}: {profiles} profiles were not delivered and {fate}: {reason}"
+        return f"{self.name}: {kept + lost} profiles were not delivered: {fate}: {reason}"
 
     def after_fork(self) -> None:
         """In a forked child: have nothing of the parent's but the exporter, which is told."""
@@ -174,7 +182,10 @@ class Lane:
             before.join()  # it may have been given up inside an export, and that is for one thread at a time
         with instrumentation_suppressed():
             while True:
-                self._clock.wait(self._wake, self._sleep_s())
+                if (
+                    not self._errands
+                ):  # else one of a thread that was given up, which may have taken our wake-up
+                    self._clock.wait(self._wake, self._sleep_s())
                 self._wake.clear()
                 self._safely(self._prepare)
                 while self._errands:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from otelprof.errors import FormatError
 from otelprof.storage.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
-from otelprof.storage.owned import BatchFile, OwnedDirectory, batch_files
+from otelprof.storage.owned import BatchFile, OwnedDirectory, batch_files, is_owned_name
 from otelprof.storage.records import HEAD_BYTES, Kind, VersionError, read_head
 from otelprof.storage.spool import Stored, prefix_of
 from otelprof.storage.trust import check_private, open_own
@@ -43,13 +43,16 @@ class Found:
 
     Attributes:
         adopted: oldest first of each dead process.
-        others_bytes: what stays there and is not this process's.
-        expired_profiles: those that nobody took in time; they are removed.
+        live_bytes, live_processes: what stays there of other processes that live, and how many have something there.
+        dead_bytes: what stays there of dead ones, for other services or receivers than ours.
+        expired_profiles: those that nobody took in time, or before there was no more room; they are removed.
         corrupt_batches: files in which nobody can say what they were; they are removed.
     """
 
     adopted: list[Adopted] = field(default_factory=list[Adopted])
-    others_bytes: int = 0
+    live_bytes: int = 0
+    live_processes: int = 0
+    dead_bytes: int = 0
     expired_profiles: int = 0
     corrupt_batches: int = 0
 
@@ -69,6 +72,7 @@ class Adoption:
         self._service = service
         self._destinations = destinations
         self._oldest_unix_ns = oldest_unix_ns
+        self._dead: list[tuple[Path, BatchFile]] = []
         self.found = Found()
 
     def look(self) -> Found:
@@ -80,7 +84,8 @@ class Adoption:
         check_private(self._path)
         prefix = prefix_of(self._service)
         with os.scandir(self._path) as entries:
-            directories = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+            names = (e.name for e in entries if e.is_dir(follow_symlinks=False))
+            directories = sorted(filter(is_owned_name, names))
         for name in directories:
             try:
                 self._look_into(self._path / name, is_ours=name.startswith(prefix))
@@ -90,11 +95,16 @@ class Adoption:
 
     def _look_into(self, path: Path, *, is_ours: bool) -> None:
         files = batch_files(path)
-        is_worth_it = is_ours or not files or any(self._is_expired(file) for file in files)
-        directory = OwnedDirectory.claim(path) if is_worth_it else None
+        directory = OwnedDirectory.claim(path)
         if directory is None:
             if not OwnedDirectory.is_held(path):
-                self.found.others_bytes += sum(file.space_bytes for file in files)
+                self.found.live_bytes += sum(file.space_bytes for file in files)
+                self.found.live_processes += 1
+            return
+        if files and not is_ours and not any(self._is_expired(file) for file in files):
+            for file in files:
+                self._note_dead(path, file)
+            directory.release()
             return
         taken: list[Adopted] = []
         try:
@@ -118,7 +128,7 @@ class Adoption:
             if self._is_expired(file):
                 self._remove_corrupt(stored)
             else:
-                self.found.others_bytes += file.space_bytes
+                self._note_dead(directory.path, file)
             return None
         except FormatError as error:
             _log.debug("otelprof: spool: %s is not readable: %s", stored.path, error)
@@ -132,8 +142,39 @@ class Adoption:
             self.found.expired_profiles += manifest.profiles if waiting else 0
             stored.path.unlink(missing_ok=True)
         else:
-            self.found.others_bytes += file.space_bytes
+            self._note_dead(directory.path, file)
         return None
+
+    def clear(self, excess_bytes: int) -> None:
+        """Remove the oldest of what dead processes have left for others, until so much is gone; after `look`.
+
+        Raises:
+            OSError: a directory cannot be had.
+        """
+        self._dead.sort(key=lambda dead: dead[1].written_unix_ns)
+        for path, file in self._dead:
+            if excess_bytes <= 0:
+                return
+            directory = OwnedDirectory.claim(path)
+            if directory is None:
+                continue  # somebody has taken it over meanwhile
+            try:
+                self._remove_dead(directory.file(file.number))
+            finally:
+                if not directory.remove_if_empty():
+                    directory.release()
+            self.found.dead_bytes -= file.space_bytes
+            excess_bytes -= file.space_bytes
+
+    def _note_dead(self, path: Path, file: BatchFile) -> None:
+        self.found.dead_bytes += file.space_bytes
+        self._dead.append((path, file))
+
+    def _remove_dead(self, file: Path) -> None:
+        with suppress(OSError, FormatError):
+            self.found.expired_profiles += read_envelope(file)[0].profiles
+        with suppress(OSError):
+            file.unlink()
 
     def _remove_corrupt(self, stored: Stored) -> None:
         self.found.corrupt_batches += 1

@@ -9,6 +9,7 @@ closes any descriptor of that file. So a process notes what it has, and never op
 import errno
 import fcntl
 import os
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +139,11 @@ class OwnedDirectory:
             self.path.rmdir()
         self.release()
         return True
+
+
+def is_owned_name(name: str) -> bool:
+    """Whether a directory in a spool can be one of ours: there may be others' things."""
+    return re.fullmatch(r"[0-9a-f]{16}-\d+-[0-9a-f]{8}", name) is not None
 
 
 class BatchFile(NamedTuple):

@@ -56,7 +56,6 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.others_bytes = 0  # what belongs to other processes, as it was when somebody looked
         self._lock = threading.Lock()
         self._batches: Counter[OwnedDirectory] = Counter()  # those with batches of ours
         self._space_bytes = 0

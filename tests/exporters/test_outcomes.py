@@ -75,7 +75,6 @@ class TestGrpc:
         outcome = of_code(code, "words", wait_s, WORDS)
         assert outcome.verdict == ("retry" if is_retried else "refused")
         assert outcome.retry_after_s == (wait_s if is_retried else None)
-        assert outcome.is_too_large == (code == "RESOURCE_EXHAUSTED" and wait_s is None)
         assert f"{code} words" in outcome.reason
 
     @pytest.mark.parametrize(
@@ -84,6 +83,22 @@ class TestGrpc:
     )
     def test_known_mistakes_have_a_hint(self, code: str, hint: str) -> None:
         assert hint in of_code(code, "", None, WORDS).reason
+
+    @pytest.mark.parametrize(
+        ("details", "is_too_large"),
+        [
+            ("Received message larger than max (4194305 vs. 4194304)", True),
+            ("grpc: received message after decompression larger than max 4194304", True),
+            ("profile too large", True),
+            ("tenant over its quota", False),
+            ("", False),
+        ],
+    )
+    def test_exhausted_is_of_the_size_where_it_says_so(
+        self, details: str, is_too_large: bool
+    ) -> None:
+        outcome = of_code("RESOURCE_EXHAUSTED", details, None, WORDS)
+        assert (outcome.verdict, outcome.is_too_large) == ("refused", is_too_large)
 
 
 class TestRetryAfter:

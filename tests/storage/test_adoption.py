@@ -62,7 +62,7 @@ def test_not_what_this_process_has_itself(path: Path) -> None:
     spool = Spool(path)
     write(spool)
     assert adopt(path).adopted == []
-    assert adopt(path).others_bytes == 0
+    assert adopt(path).dead_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_not_of_another_service_nor_for_another_receiver(
     (stored,) = left_by_a_dead_process(path, manifest_of())
     found = adopt(path, destination, service=service)
     assert found.adopted == []
-    assert found.others_bytes == stored.space_bytes
+    assert found.dead_bytes == stored.space_bytes
     assert len(adopt(path).adopted) == 1  # those whose it is still get it
 
 
@@ -126,7 +126,7 @@ def test_what_a_newer_version_has_written_is_left_to_it(path: Path) -> None:
     stored.path.write_bytes(blob)
     found = adopt(path)
     assert (found.adopted, found.corrupt_batches) == ([], 0)
-    assert found.others_bytes == stored.space_bytes
+    assert found.dead_bytes == stored.space_bytes
     assert stored.path.exists()
 
 
@@ -144,7 +144,7 @@ class TestProcesses:
         try:
             found = adopt(path)
             assert found.adopted == []
-            assert found.others_bytes > 0
+            assert found.live_bytes > 0
         finally:
             process.kill()
             process.wait()
@@ -192,6 +192,6 @@ class TestProcesses:
                 adopt(path)  # somebody comes by before it is locked
 
         monkeypatch.setattr(Path, "mkdir", mkdir_and_lose)
-        directory = OwnedDirectory.create(path, "prefix")
+        directory = OwnedDirectory.create(path, "0" * 16)
         assert directory.path == made[1]
         assert not made[0].exists()

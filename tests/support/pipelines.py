@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from otelprof.clock import NS_PER_S, SYSTEM_CLOCK
@@ -101,6 +102,15 @@ class FakeCollector:
         for _ in range(count):
             self.given += 1
             self._profiles.append(profile_of(row(LEAF, ROOT, values=(1, self.given))))
+
+    def put(self, profile: Profile) -> None:
+        """Have this one ready."""
+        self._profiles.append(profile)
+
+    def spoil(self) -> None:
+        """Break the last one that is ready: its weight does not fit into 64 bits."""
+        last = self._profiles[-1]
+        self._profiles[-1] = replace(last, values=(last.values[0], (2**70,)))
 
     def has_some(self) -> bool:
         """Whether the pipeline has not taken all of it yet."""
