@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(wildcard otelprof/_native/*.c otelprof/_native/*.h)
 
-.PHONY: demo test check format backends browser proto bench pythons test-core sanitize fuzz soak clean
+.PHONY: demo test check format backends e2e browser proto bench pythons test-core sanitize fuzz soak clean
 
 demo: $(VENV)/core
 	$(PY) -m examples.demo
@@ -23,9 +23,13 @@ format: $(VENV)/ready
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-# The real programs that some tests talk to. Needs Go; a few minutes once, cached outside the tree.
+# The real programs that some tests talk to. Needs Go; a few minutes once, cached outside the tree; 20 more with ALL=1, for Jaeger and Parca.
 backends: $(VENV)/ready
-	$(PY) -m tests.e2e.backends
+	$(PY) -m tests.e2e.backends $(if $(ALL),--all)
+
+# The end-to-end tests, none of them skipped for a backend that `make backends ALL=1` would have built.
+e2e: $(VENV)/core
+	OTELPROF_REQUIRE_BACKENDS=all $(PY) -m pytest -q tests/e2e $(ARGS)
 
 # A headless browser, and the pages of others that tests open in it. Needs npm, and root where there is no Chromium.
 browser: $(VENV)/ready

@@ -12,7 +12,7 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 import otelprof
 from otelprof import labels
-from tests.e2e import backends
+from tests.e2e.backends import programs
 from tests.support import core
 from tests.support.fake_core import FakeCore
 from tests.support.golden import Golden
@@ -86,7 +86,7 @@ def golden(pytestconfig: pytest.Config) -> Golden:
 @pytest.fixture
 def pprof() -> Callable[..., str]:
     """Runs google/pprof's tool and returns what it prints."""
-    program = backends.required(backends.pprof())
+    program = programs.required(programs.PPROF)
 
     def run(*arguments: str | Path) -> str:
         command = [str(program), *map(str, arguments)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.backends import cache
+from tests.e2e.backends.programs import cache
 
 SPEEDSCOPE_VERSION = "1.25.0"
 

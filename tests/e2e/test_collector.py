@@ -1,9 +1,6 @@
 """The demo's profiles through a real OpenTelemetry Collector: what it writes is what was collected."""
 
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,61 +10,12 @@ from otelprof.exporters.otlp import from_config
 from otelprof.formats import otlp
 from otelprof.interfaces import DELIVERED
 from otelprof.model import Batch, Profile
-from tests.e2e.conftest import Collector
+from tests.e2e.backends.collector import Collector
+from tests.e2e.received import Received
 from tests.support.demo import Demo, run_demo
 from tests.support.random_profiles import random_profile
 
 pytestmark = pytest.mark.backend
-
-
-class Received:
-    """The profiles that the file exporter wrote, by OTLP's rules for JSON and references."""
-
-    def __init__(self, path: Path) -> None:
-        self.links: Counter[tuple[str, str]] = Counter()  # value by (trace id, span id), of CPU
-        self.sums: Counter[tuple[str, str]] = Counter()  # value by (sample type, period type)
-        self.period_ns: set[int] = set()
-        self.services: set[str] = set()
-        self.functions: set[str] = set()
-        self.places: set[tuple[str, int, int]] = set()  # function, line, column
-        for line in path.read_text().splitlines():
-            self._read(json.loads(line))
-
-    def _read(self, request: dict[str, Any]) -> None:
-        dictionary: dict[str, Any] = request["dictionary"]
-        strings: list[str] = dictionary["stringTable"]
-        for resource_profiles in request["resourceProfiles"]:
-            for attribute in resource_profiles["resource"]["attributes"]:
-                # The file exporter turns inline attributes into references to the string table.
-                key = attribute.get("key") or strings[int(attribute["keyStrindex"])]
-                if key == "service.name":
-                    value = attribute["value"]
-                    self.services.add(
-                        value.get("stringValue") or strings[int(value["stringValueStrindex"])]
-                    )
-            for scope_profiles in resource_profiles["scopeProfiles"]:
-                assert scope_profiles["scope"]["name"] == "otelprof"
-                for profile in scope_profiles["profiles"]:
-                    self._read_profile(profile, dictionary, strings)
-
-    def _read_profile(
-        self, profile: dict[str, Any], dictionary: dict[str, Any], strings: list[str]
-    ) -> None:
-        sample_type: str = strings[int(profile["sampleType"]["typeStrindex"])]
-        period_type: str = strings[int(profile["periodType"]["typeStrindex"])]
-        self.period_ns.add(int(profile["period"]))
-        for sample in profile["samples"]:
-            (value,) = map(int, sample["values"])
-            self.sums[sample_type, period_type] += value
-            for location in dictionary["stackTable"][sample["stackIndex"]]["locationIndices"]:
-                for line in dictionary["locationTable"][location]["lines"]:
-                    function = dictionary["functionTable"][line["functionIndex"]]
-                    name = strings[int(function["nameStrindex"])]
-                    self.functions.add(name)
-                    self.places.add((name, int(line.get("line", 0)), int(line.get("column", 0))))
-            if sample.get("linkIndex") and period_type == "cpu":
-                link = dictionary["linkTable"][sample["linkIndex"]]
-                self.links[link["traceId"], link["spanId"]] += value
 
 
 def places_in(profile: Profile) -> set[tuple[str, int, int]]:
@@ -79,7 +27,6 @@ def places_in(profile: Profile) -> set[tuple[str, int, int]]:
 
 
 def run_with_collector(tmp_path: Path, collector: Collector, protocol: str) -> Demo:
-    endpoint = collector.http_endpoint if protocol == "http/protobuf" else collector.grpc_endpoint
     return run_demo(
         tmp_path / "out",
         "--seconds",
@@ -87,7 +34,7 @@ def run_with_collector(tmp_path: Path, collector: Collector, protocol: str) -> D
         OTELPROF_EXPORTER="file,otlp",
         OTELPROF_FLUSH="2s",
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
-        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint(protocol),
     )
 
 
@@ -100,7 +47,7 @@ def test_the_collector_writes_what_was_collected(
     received = Received(collector.written)
     profiles = {profile.kind: profile for profile in demo.shown.profiles}
 
-    assert received.services == {"shop"}
+    assert received.attributes["service.name"] == "shop"
     assert received.period_ns == {10_000_000}
     assert set(received.sums) == {("samples", "cpu"), ("wall", "wall")}
     # The files hold the same profiles, every sum to the nanosecond and every count.
