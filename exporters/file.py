@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ class DirectoryExporter:
             if not self._has_said:
                 self._has_said = True
                 _log.warning("otelprof: file: cannot clean up %s: %s", self._directory, error)
-        return DELIVERED
+        return replace(DELIVERED, delivered_bytes=len(content) + len(lines))
 
     def close(self) -> None:
         """Nothing is open between two exports."""
@@ -97,7 +98,7 @@ class SingleFileExporter:
         except OSError as error:
             return Outcome("retry", f"cannot write {self._path}: {error}")
         self._profiles = profiles
-        return DELIVERED
+        return replace(DELIVERED, delivered_bytes=len(content) + len(lines))
 
     def close(self) -> None:
         """Nothing is open between two exports."""

@@ -52,10 +52,9 @@ def accepted(answer: bytes, words: Words) -> Outcome:
     except DecodeError:
         return DELIVERED  # a receiver that answers in its own way has accepted, as it says
     partial = response.partial_success
-    if partial.rejected_profiles <= 0:
-        return DELIVERED
-    return Outcome(
-        "delivered",
-        f"{words.where} rejects some: {words.of(partial.error_message)}",
-        rejected_profiles=partial.rejected_profiles,
-    )
+    message = words.of(partial.error_message)
+    if partial.rejected_profiles > 0:
+        reason = f"{words.where} rejects some: {message}"
+        return Outcome("delivered", reason, rejected_profiles=partial.rejected_profiles)
+    # All were taken: servers use the message for warnings (OTLP specification, "Partial Success").
+    return Outcome("delivered", f"{words.where} says: {message}") if message else DELIVERED

@@ -7,6 +7,7 @@ are, since the batch may come back read from a file, with its rows in another or
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ class Outbox:
         self._encode = encode
         self._send = send
         self._limits: Limits = limits
+        self._delivered_bytes = 0  # by one call of `export`
         self.forget()
 
     def forget(self) -> None:
@@ -56,10 +58,12 @@ class Outbox:
         self._delivered = False
         self._rejected: set[int] = set()
         self._reason = ""
+        self._warning = ""
 
     def export(self, batch: Batch, *, timeout_s: float) -> Outcome:
         """Send `batch`, or what is left of it since the last call; one outcome for all of it."""
         ends_s = time.monotonic() + timeout_s
+        self._delivered_bytes = 0
         ids = tuple(profile.profile_id for profile in batch.profiles)
         if ids != self._ids or not all(ids):
             self.forget()
@@ -67,23 +71,27 @@ class Outbox:
             requests = requests_of(batch.profiles, self._limits)
             self._left = chain.from_iterable(map(self._as_small_as_known, requests))
         try:
-            while (request := self._next()) is not None:
-                left_s = ends_s - time.monotonic()
-                if left_s <= 0:
-                    return Outcome("retry", "there was no time for all of it")
-                outcome = self._send(request.body, left_s)
-                if outcome.verdict == "retry":
-                    return outcome
-                if outcome.is_too_large and self._halve(request):
-                    continue
-                self._note(request, outcome)
-                self._first = None
+            outcome = self._send_what_is_left(ends_s)
         except Exception:
             self.forget()
             raise
-        outcome = self._outcome()
-        self.forget()
-        return outcome
+        if outcome.verdict != "retry":
+            self.forget()
+        return replace(outcome, delivered_bytes=self._delivered_bytes)
+
+    def _send_what_is_left(self, ends_s: float) -> Outcome:
+        while (request := self._next()) is not None:
+            left_s = ends_s - time.monotonic()
+            if left_s <= 0:
+                return Outcome("retry", "there was no time for all of it")
+            outcome = self._send(request.body, left_s)
+            if outcome.verdict == "retry":
+                return outcome
+            if outcome.is_too_large and self._halve(request):
+                continue
+            self._note(request, outcome)
+            self._first = None
+        return self._outcome()
 
     def _next(self) -> _Request | None:
         if self._first is None:
@@ -118,18 +126,22 @@ class Outbox:
         ]
 
     def _note(self, request: _Request, outcome: Outcome) -> None:
-        self._reason = self._reason or outcome.reason
+        if outcome.verdict == "delivered" and outcome.rejected_profiles <= 0:
+            self._warning = self._warning or outcome.reason
+        else:
+            self._reason = self._reason or outcome.reason
         if outcome.verdict == "refused":
             self._rejected.update(request.wholes)
         else:
             self._delivered = True
+            self._delivered_bytes += len(request.body)
             # A receiver says how many, not which.
             self._rejected.update(request.wholes[: max(0, outcome.rejected_profiles)])
 
     def _outcome(self) -> Outcome:
         """A profile of which a part was refused counts as refused."""
         if not self._rejected:
-            return DELIVERED
+            return replace(DELIVERED, reason=self._warning)
         if not self._delivered:
             return Outcome("refused", self._reason)
         return Outcome("delivered", self._reason, rejected_profiles=len(self._rejected))

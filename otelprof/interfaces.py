@@ -5,7 +5,7 @@ proves itself in its own file with a `TYPE_CHECKING` line.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from otelprof.model import Batch, Profile, SpanRecord
@@ -107,13 +107,16 @@ class Outcome:
 
     Attributes:
         verdict: `delivered`; `retry`, later; or `refused`, never again.
-        reason: for `retry`, `refused` and rejected profiles, in words for a log line.
+        reason: for `retry`, `refused` and rejected profiles, in words for a log line; for others that were delivered, a
+            warning of the receiver's.
         retry_after_s: for `retry`, what the receiver asked for; None if it did not.
         rejected_profiles: of a delivered batch, those that the receiver refused, a partial success. They are not to
             be sent again; the pipeline counts and says them.
         patience_s: for `retry`, give the batch up as refused when it has been retried that long; None for as long
             as there is room for it.
         is_too_large: of a refused request, that a smaller one may be taken: its halves are sent.
+        delivered_bytes: of the requests or files in which the receiver took what it took, also before it asked for a
+            retry; 0 if the exporter does not say. It tells no two outcomes apart.
     """
 
     verdict: Verdict
@@ -122,6 +125,7 @@ class Outcome:
     rejected_profiles: int = 0
     patience_s: float | None = None
     is_too_large: bool = False
+    delivered_bytes: int = field(default=0, compare=False)
 
 
 DELIVERED = Outcome("delivered")

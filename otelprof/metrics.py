@@ -50,6 +50,7 @@ _STATES = {
 _OF_EXPORTERS = (
     _Metric("otelprof.exports", "{export}", "exports", "Attempts to deliver a batch"),
     _Metric("otelprof.export.time", "s", "export_ns", "Time that exporters took"),
+    _Metric("otelprof.delivered.size", "By", "delivered_bytes", "Bytes that receivers took"),
     _Metric("otelprof.export.retries", "{export}", "retries", "Attempts to be made again"),
 )
 _OF_PIPELINES = (
@@ -62,6 +63,8 @@ _OF_PIPELINES = (
         "otelprof.spool.expired", "{profile}", "expired_profiles", "Profiles that nobody took over"
     ),
 )
+# Of a pipeline, for "profiles" and for "samples".
+_STEPS = {"encoded": "made ready to be kept", "spooled": "written to the spool"}
 _GAUGES = (
     _Metric("otelprof.spool.size", "By", "spool_bytes", "What this process has in the spool"),
     _Metric("otelprof.memory.size", "By", "memory_bytes", "What waits in memory, encoded"),
@@ -92,6 +95,9 @@ def _made(meter: metrics.Meter) -> Iterable[object]:
         for state, text in _STATES.items():
             metric = _Metric(f"otelprof.{what}.{state}", unit, f"{state}_{what}", text)
             yield counter(metric, _by_exporter)
+        for step, text in _STEPS.items():
+            metric = _Metric(f"otelprof.{what}.{step}", unit, f"{step}_{what}", text)
+            yield counter(metric, _of_all)
         name = f"otelprof.{what}.dropped"
         dropped = _Metric(name, unit, _DROPPED.format(what), "given up, by reason")
         yield counter(dropped, _by_reason)

@@ -7,7 +7,7 @@ depot keep the batch, on the disk if it is for a network, and hands it to every 
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
@@ -209,9 +209,8 @@ class Pipeline:
         if self._is_first_look:
             self._is_first_look = False
             if any(lane.destination for lane in self._lanes.values()):
-                with (
-                    kept_whole()
-                ):  # before exporters are, which may take long: what is collected is kept meanwhile
+                # Before exporters are, which may take long: what is collected is kept meanwhile.
+                with kept_whole():
                     import_module("otelprof.storage.payload")
                     import_module("otelprof.delivery.depot")
             for lane in self._lanes.values():
@@ -242,10 +241,9 @@ class Pipeline:
             errand.given_up[lane.name] = lane.ledger.given_up()
         build_s = min(_BUILD_S, self._left_s(errand) / 2)
         self._mishaps.survives(_COLLECTING, lambda: self._collect(build_s))
-        if errand.is_last and not self._next_look_ns:
-            self._mishaps.survives(
-                _LOOKING, self._look
-            )  # programs may be too short for anything else
+        if errand.is_last and not self._next_look_ns:  # programs may be too short for anything else
+            self._wait_for(self._lanes.values(), min(_BUILD_S, self._left_s(errand) / 2))
+            self._mishaps.survives(_LOOKING, self._look)
         for lane in self._lanes.values():
             lane.ask(errand)
         if errand.is_last:
@@ -294,15 +292,19 @@ class Pipeline:
 
     def _hand_over(self, batch: Batch, resource: Attributes, build_s: float) -> None:
         """Keep the batch and queue it in every lane. Where it is kept depends on what the exporters are."""
+        self._wait_for([lane for lane in self._lanes.values() if lane.destination is None], build_s)
+        depot = self._open_depot(resource)
+        for parcel in depot.take_in(batch):
+            self._put(parcel, depot, "collected")
+
+    def _wait_for(self, lanes: Iterable[Lane], build_s: float) -> None:
+        """Give exporters so long to be built."""
         deadline_ns = self._clock.monotonic_ns() + round(build_s * NS_PER_S)
-        missing = [lane for lane in self._lanes.values() if lane.destination is None]
+        missing = [lane for lane in lanes if not lane.is_built.is_set()]
         for lane in missing:
             lane.ask()
         for lane in missing:
             self._clock.wait(lane.is_built, (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S)
-        depot = self._open_depot(resource)
-        for parcel in depot.take_in(batch):
-            self._put(parcel, depot, "collected")
 
     def _put(self, parcel: Parcel, depot: "Depot", source: Source) -> None:
         for name in tuple(parcel.waiting):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.programs import Finished, run
-from tests.support.servers import Reply, http_receiver
+from tests.support.servers import Arrived, Reply, http_receiver
 
 # Before and after the profiler starts: the MeterProvider of the application.
 PROGRAM = """
@@ -79,10 +79,16 @@ def value(metrics: dict[str, Any], name: str, **attributes: str) -> float:
     return float(found)
 
 
+def length_of(request: Arrived) -> int:
+    """Of its body, as it came."""
+    return int(request.headers["content-length"])
+
+
 @pytest.mark.parametrize("way", ["before", "after"])
 def test_are_those_of_health_whenever_the_provider_comes(tmp_path: Path, way: str) -> None:
     with http_receiver(then=Reply()) as receiver:
         finished = told(tmp_path, receiver.endpoint, way)
+        request = receiver.requests[0]
     metrics, health = finished.facts["metrics"], finished.facts["health"]
     assert finished.said == []
     assert health["otlp.delivered_profiles"] > 0
@@ -92,8 +98,15 @@ def test_are_those_of_health_whenever_the_provider_comes(tmp_path: Path, way: st
             assert value(metrics, name, exporter="otlp") == health.get(f"otlp.{state}_{what}", 0)
             assert metrics[name]["unit"] == f"{{{what[:-1]}}}"
             assert metrics[name]["monotonic"] is (state != "waiting")
+        for step in ("encoded", "spooled"):
+            name = f"otelprof.{what}.{step}"
+            assert value(metrics, name) == health[f"{step}_{what}"] > 0
+            assert (metrics[name]["unit"], metrics[name]["monotonic"]) == (f"{{{what[:-1]}}}", True)
     assert value(metrics, "otelprof.exports", exporter="otlp") == health["otlp.exports"] == 1
     assert 0 < value(metrics, "otelprof.export.time", exporter="otlp") < 20
+    assert metrics["otelprof.delivered.size"]["unit"] == "By"
+    size_bytes = value(metrics, "otelprof.delivered.size", exporter="otlp")
+    assert size_bytes == health["otlp.delivered_bytes"] == length_of(request)
     assert value(metrics, "otelprof.spool.written.size") == health["spooled_bytes"] > 0
     assert value(metrics, "otelprof.spool.size") == 0
 

@@ -1,6 +1,8 @@
 """How a pipeline ends: shut down in time, and forgotten in a forked child."""
 
+import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,11 +26,22 @@ from tests.support.pipelines import (
 )
 from tests.support.waiting import wait_until
 
+MOST_DESCRIPTORS = 1024  # a test run has fewer open
 NOISE_S = 3.0  # how late a busy machine may be
 
 
 def lines_with(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if text in record.getMessage()]
+
+
+def has_open(path: Path) -> bool:
+    """Whether a descriptor of this process is of that file."""
+    wanted = path.stat()
+    for descriptor in range(MOST_DESCRIPTORS):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), wanted):
+                return True
+    return False
 
 
 class TestShuttingDown:
@@ -173,6 +186,24 @@ class TestForking:
             assert bench.pipeline.flush(PATIENCE_S)
             assert numbers_of(sink.delivered) == [2]
         assert len(files_in(tmp_path)) == 1  # the parent's, which it has not touched
+
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    def test_a_child_closes_what_its_parent_has_open(self, tmp_path: Path) -> None:
+        sink = FakeExporter(then=RETRY, destination="here")
+        with running(limits=on_disk(tmp_path), sink=sink) as bench:
+            bench.collector.give()
+            assert not bench.pipeline.flush(PATIENCE_S)
+            (owner,) = (tmp_path / "spool").glob("*/owner")
+            pid = os.fork()
+            if not pid:
+                code = 2
+                try:
+                    bench.pipeline.after_fork()
+                    code = int(has_open(owner))
+                finally:
+                    os._exit(code)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert has_open(owner)
 
     def test_an_exporter_that_is_built_in_the_child_is_told_too(self) -> None:
         sink = FakeExporter()

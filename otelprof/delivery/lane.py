@@ -266,6 +266,7 @@ class Lane:
             parcel = self._in_hand = self._parcels[0]
             self._lost = None
         outcome = self._exported(parcel, min(left_s, self._timeout_s))
+        self.ledger.deliver_bytes(outcome.delivered_bytes)
         now_ns = self._clock.monotonic_ns()
         if self._is_past_patience(outcome, now_ns):
             reason = f"for {outcome.patience_s:g} s: {outcome.reason}"
@@ -356,6 +357,8 @@ class Lane:
             _log.info("otelprof: %s: profiles are delivered again", self.name)
         if outcome.rejected_profiles:
             self._say_once("rejected", "the receiver rejects profiles", outcome.reason)
+        elif outcome.reason:
+            self._say_once("warned", "the receiver takes profiles, and warns", outcome.reason)
 
     def _close(self) -> None:
         if self._exporter is None:

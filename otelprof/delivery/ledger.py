@@ -57,6 +57,10 @@ class Ledger:
             | _both("waiting", -profiles, -samples)
         )
 
+    def deliver_bytes(self, size_bytes: int) -> None:
+        """A receiver has taken so many bytes, also of a batch whose rest it has put off."""
+        self._change({"delivered_bytes": max(0, size_bytes)})
+
     def refuse(self, profiles: int, samples: int) -> None:
         """A receiver has refused a batch for good."""
         self._change(_both("refused", profiles, samples) | _both("waiting", -profiles, -samples))

@@ -98,11 +98,12 @@ def _record(message: dict[str, Any]) -> SpanRecord:
         str(item["key"]): str(item["value"].get("stringValue", ""))
         for item in message.get("attributes", ())
     }
+    span_id = bytes.fromhex(message["spanId"])
     return SpanRecord(
         trace_id=bytes.fromhex(message["traceId"]),
-        span_id=bytes.fromhex(message["spanId"]),
+        span_id=span_id,
         parent_span_id=bytes.fromhex(message.get("parentSpanId", "")),
-        local_root_span_id=bytes.fromhex(attributes.get(_LOCAL_ROOT) or message["spanId"]),
+        local_root_span_id=bytes.fromhex(attributes.get(_LOCAL_ROOT, "")) or span_id,
         name=str(message["name"]),
         kind=int(message.get("kind", 0)),
         route=attributes.get(_ROUTE, ""),

@@ -190,6 +190,19 @@ class TestAnswers:
             "otelprof: sink: the receiver rejects profiles: too old"
         ]
 
+    def test_a_warning_beside_a_delivered_batch_is_said_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock, sink = FakeClock(), FakeExporter(then=Outcome("delivered", "deprecated"))
+        with running(clock, sink=sink) as bench:
+            for _ in range(2):
+                bench.collector.give()
+                clock.advance(bench.flush_s)
+        assert numbers_of(sink.delivered) == [1, 2]
+        assert [record.getMessage() for record in caplog.records] == [
+            "otelprof: sink: the receiver takes profiles, and warns: deprecated"
+        ]
+
     @pytest.mark.parametrize("destination", ["", "here"])
     @pytest.mark.parametrize("seed", range(6))
     def test_every_profile_is_accounted_for(

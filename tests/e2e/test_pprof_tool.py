@@ -4,12 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from otelprof.formats import pprof as pprof_format
 from tests.support.demo import Demo, run_demo
-from tests.support.profiles import LEAF, ROOT, profile_of, row
+from tests.support.profiles import LEAF, ROOT, Row, cpu_and_wall, profile_of, row, rows_of
 
 pytestmark = pytest.mark.backend
 
@@ -114,3 +115,58 @@ def test_columns_are_told_apart_where_they_are_asked_for(
     top = pprof("-top", "-unit=ms", *options, two_columns)
     found = re.findall(r"^ +([\d.]+)ms .*% +(app\.db\S+.*)$", top, re.MULTILINE)
     assert {name: float(flat) for flat, name in found} == rows, top
+
+
+class Sample(NamedTuple):
+    """What tells samples apart: `function file:line:column`, leaf first, and labels."""
+
+    places: tuple[str, ...]
+    labels: frozenset[tuple[str, str]]
+
+
+def raw_samples(raw: str) -> dict[Sample, list[int]]:
+    """The values of each sample in what `-raw` prints."""
+    samples, _, rest = raw.partition("Samples:\n")[2].partition("Locations\n")
+    places = {
+        number: f"{function} {place}"
+        for number, function, place in re.findall(
+            r"^ +(\d+): 0x0 M=1 (\S+) (\S+) s=", rest, re.MULTILINE
+        )
+    }
+    found: dict[Sample, list[int]] = {}
+    for values, stack, labels in re.findall(
+        r"^ +(\d[ \d]*): ([\d ]+)\n((?: +\w+:\[.*\n)?)", samples, re.MULTILINE
+    ):
+        sample = Sample(
+            tuple(places[number] for number in stack.split()),
+            frozenset(re.findall(r"(\w+):\[(\w+)\]", labels)),
+        )
+        assert sample not in found
+        found[sample] = [int(value) for value in values.split()]
+    return found
+
+
+def sample_of(written: Row) -> Sample:
+    link = written.link
+    ids = {
+        "trace_id": link.trace_id,
+        "span_id": link.span_id,
+        "local_root_span_id": link.local_root_span_id,
+    }
+    labels = {*written.labels, *((name, value.hex()) for name, value in ids.items() if any(value))}
+    places = (f"{p.function} {p.filename}:{p.line}:{p.column}" for p in written.places)
+    return Sample(tuple(places), frozenset(labels))
+
+
+def test_raw_is_what_was_written(tmp_path: Path, pprof: Callable[..., str]) -> None:
+    cpu, wall = cpu_and_wall()
+    path = tmp_path / "raw.pb.gz"
+    path.write_bytes(pprof_format.encode([cpu, wall]))
+    raw = pprof("-raw", path)
+    assert "PeriodType: cpu nanoseconds\nPeriod: 10000000\n" in raw
+    assert "Time: 2023-11-14 22:13:20 +0000 UTC\nDuration: 15s\n" in raw
+    assert "samples/count cpu/nanoseconds[dflt] wall/nanoseconds\n" in raw
+    found = raw_samples(raw)
+    for column, profile in ((1, cpu), (2, wall)):
+        written = {sample_of(each): each.values[1] for each in rows_of(profile)}
+        assert {key: values[column] for key, values in found.items() if values[column]} == written

@@ -124,7 +124,11 @@ class TestBoth:
         assert "No space left on device" in outcome.reason
         assert str(tmp_path / "out") in outcome.reason
         assert names_in(tmp_path / "out") == []
-        assert exporter.export(batch_of(cpu(10)), timeout_s=1.0) == DELIVERED
+        written = exporter.export(batch_of(cpu(10)), timeout_s=1.0)
+        assert written == DELIVERED
+        assert written.delivered_bytes == sum(
+            p.stat().st_size for p in (tmp_path / "out").iterdir()
+        )
         (profile,) = (tmp_path / "out").glob("*.pb.gz")
         assert read(profile) == ({"cpu": 10}, [RECORD])
 

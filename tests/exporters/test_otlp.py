@@ -161,14 +161,16 @@ class TestBothProtocols:
         assert caplog.records == []  # the pipeline says it, once
 
     @pytest.mark.parametrize("rejected", [0, -3])
-    def test_a_warning_without_rejected_profiles_is_delivered(
+    def test_a_warning_without_rejected_profiles_is_delivered_and_passed_on(
         self, protocol: OtlpProtocol, rejected: int
     ) -> None:
-        partly = partial_success(rejected, "deprecated")
+        partly = partial_success(rejected, "deprecated\nsoon")
         if protocol == "grpc":
-            assert grpc_answer_to(GrpcReply(message=partly)) == DELIVERED
+            outcome = grpc_answer_to(GrpcReply(message=partly))
         else:
-            assert answer_to(Reply(body=partly.SerializeToString())) == DELIVERED
+            outcome = answer_to(Reply(body=partly.SerializeToString()))
+        assert (outcome.verdict, outcome.rejected_profiles) == ("delivered", 0)
+        assert outcome.reason.endswith(" says: deprecated soon")
 
     def test_a_large_profile_leaves_in_parts_that_add_up(self, protocol: OtlpProtocol) -> None:
         """The gRPC receiver takes 4 MiB, as grpcio's and grpc-go's do by default."""

@@ -125,6 +125,21 @@ def test_a_partial_success_counts_no_more_than_there_was() -> None:
     assert Receiver(*[partly] * 5).export() == Outcome("delivered", "some", rejected_profiles=2)
 
 
+def test_a_warning_is_passed_on_unless_something_was_rejected() -> None:
+    warns = Outcome("delivered", "deprecated")
+    assert Receiver(DELIVERED, warns).export() == warns
+    rejected = Outcome("delivered", "too old", rejected_profiles=1)
+    assert Receiver(warns, REFUSED).export() == rejected
+
+
+def test_says_how_many_bytes_were_taken_in_each_attempt() -> None:
+    """Of five requests of one byte: one, and then those that are neither taken nor refused yet."""
+    receiver = Receiver(DELIVERED, REFUSED, RETRY)
+    first, second = receiver.export(), receiver.export()
+    assert (first.verdict, first.delivered_bytes) == ("retry", 1)
+    assert (second.verdict, second.delivered_bytes) == ("delivered", 3)
+
+
 def test_a_refusal_before_a_retry_is_not_forgotten() -> None:
     receiver = Receiver(REFUSED, RETRY)
     assert receiver.export() == RETRY

@@ -118,6 +118,14 @@ class TestDecodedAgain:
         assert span.local_root_span_id == span.span_id == SPAN_ID
         assert (span.route, span.thread) == ("", "")
 
+    def test_nor_does_one_that_names_nothing_as_its_local_root(self) -> None:
+        request = json.loads(spans_jsonl.encode([QUERY]))
+        attributes = request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
+        (root,) = [each for each in attributes if each["key"] == "otelprof.local_root_span_id"]
+        root["value"] = {"stringValue": " "}
+        (span,) = spans_jsonl.decode(json.dumps(request).encode())
+        assert span.local_root_span_id == span.span_id
+
     @pytest.mark.parametrize(("key", "unset"), [("kind", 0), ("status", 0)])
     def test_what_a_span_leaves_out_is_unset(self, key: str, unset: int) -> None:
         request = json.loads(spans_jsonl.encode([REQUEST]))

@@ -16,7 +16,7 @@ from otelprof.storage.owned import OwnedDirectory
 from otelprof.storage.payload import decode_batch
 from otelprof.storage.spool import Spool
 from otelprof.storage.trust import UntrustedError
-from tests.support.damage import Trial, mutants
+from tests.support.damage import Trial, mutants, sealed
 from tests.support.spools import HERE, THERE, adopt, manifest_of, weight_of, write
 
 
@@ -30,6 +30,18 @@ class TestWriting:
         stored = [write(spool, number) for number in (1, 2)]
         assert [weight_of(decode_batch(spool.read(each))) for each in stored] == [1, 2]
         assert read_envelope(stored[0].path) == (manifest_of(), frozenset())
+
+    def test_it_is_whole_when_the_disk_is_asked_to_have_it(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+
+        def note_size(descriptor: int) -> None:
+            sizes.append(os.fstat(descriptor).st_size)
+
+        monkeypatch.setattr(spool_module, "_sync", note_size)
+        stored = write(spool)
+        assert sizes == [stored.path.stat().st_size]
 
     def test_it_is_for_its_owner_alone(self, spool: Spool) -> None:
         umask = os.umask(0)
@@ -194,6 +206,14 @@ class TestHostileBytes:
         assert trial.leaks == []
         assert trial.refused > 2000
         assert {weight_of(batch) for (batch,) in trial.decoded} <= {1}
+
+    def test_behind_a_checksum_that_is_right_are_refused_or_are_a_batch(self, spool: Spool) -> None:
+        """As somebody could make them who may write to the directory."""
+        blob = spool.read(write(spool))
+        damaged = map(sealed, mutants(blob, count=1000, seed=8))
+        trial = Trial(lambda mutant: [decode_batch(mutant)], damaged)
+        assert trial.leaks == []
+        assert min(trial.refused, len(trial.decoded)) > 100  # both are reached
 
     @pytest.mark.parametrize(
         "body",

@@ -1,12 +1,14 @@
 """Bytes and texts as they should not be, the same in every run."""
 
 import random
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from otelprof.errors import FormatError
+from otelprof.storage.records import HEAD_BYTES
 
 _Decoded = TypeVar("_Decoded")
 
@@ -34,6 +36,19 @@ def mutants(blob: bytes, *, count: int, seed: int) -> Iterator[bytes]:
                 case _:
                     del mutant[at:]
         yield bytes(mutant)
+
+
+def sealed(blob: bytes) -> bytes:
+    """`blob` with checksums that are right, and no record beyond its end: else no damage would get past them."""
+    found, at = bytearray(blob), 0
+    while at + HEAD_BYTES <= len(found):
+        begin = at + HEAD_BYTES
+        length_bytes = min(int.from_bytes(found[at + 4 : at + 8], "little"), len(found) - begin)
+        found[at + 4 : at + 8] = length_bytes.to_bytes(4, "little")
+        crc = zlib.crc32(found[begin : begin + length_bytes], zlib.crc32(found[at : at + 8]))
+        found[at + 8 : begin] = crc.to_bytes(4, "little")
+        at = begin + length_bytes
+    return bytes(found)
 
 
 def plant(message: Message, path: str, value: int | bytes | str | None) -> None:

@@ -15,9 +15,10 @@ from tests.support.profiles import LEAF, ROOT, profile_of, row
 NUMBER_BYTES = 8
 
 
-def numbered(number: int) -> Profile:
-    """A profile of wall time, of which receivers get `number` as the sum."""
-    return profile_of(row(LEAF, ROOT, values=(1, number)), kind="wall")
+def numbered(number: int, text_bytes: int = 0) -> Profile:
+    """A profile of wall time, of which receivers get `number` as the sum; with so many bytes of text."""
+    leaf = LEAF._replace(filename="/" * text_bytes) if text_bytes else LEAF
+    return profile_of(row(leaf, ROOT, values=(1, number)), kind="wall")
 
 
 class NumberedCollector(FakeCollector):
@@ -26,15 +27,16 @@ class NumberedCollector(FakeCollector):
     So whatever happens to the process later, it is known what it had collected.
     """
 
-    def __init__(self, log: Path, first: int) -> None:
+    def __init__(self, log: Path, first: int, text_bytes: int = 0) -> None:
         super().__init__()
+        self._text_bytes = text_bytes
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._next = first
 
     def drain(self) -> list[Profile]:
         number, self._next = self._next, self._next + 1
         os.write(self._log, number.to_bytes(NUMBER_BYTES, "big"))
-        return [numbered(number)]
+        return [numbered(number, self._text_bytes)]
 
 
 def read_numbers(log: Path) -> list[int]:

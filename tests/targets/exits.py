@@ -1,9 +1,13 @@
-"""Is profiled as its environment says, and ends as its argument says; tells when its own code was done."""
+"""Is profiled as its environment says, and ends as its argument says; tells when its own code was done.
+
+With a second argument it is not done before there is a file of that name.
+"""
 
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,6 +18,10 @@ from tests.targets.burning import burn, tell
 trace.set_tracer_provider(TracerProvider())
 otelprof.Profiler().start()
 burn(0.3)
+for name in sys.argv[2:]:
+    deadline = time.monotonic() + 60
+    while not Path(name).exists() and time.monotonic() < deadline:
+        burn(0.01)  # so that there is something to collect
 tell(done_ns=time.monotonic_ns(), pid=os.getpid())
 match sys.argv[1]:
     case "raise":

@@ -1,14 +1,20 @@
-"""Forks while it is profiled and exports, as often as its argument says; children leave in different ways."""
+"""Forks while it is profiled and exports, as often as its argument says; children leave in different ways.
+
+Tells how many batches lay there unfinished when a child was gone: only those may be sent once more.
+"""
 
 import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 
 import otelprof
 from tests.targets.burning import tell
 
 HANGS_S = 60.0
+FLUSH_S = 0.1
+STOPPED_S = 30.0  # a child that has more time than it needs leaves nothing behind
 
 
 def leave(number: int) -> None:
@@ -17,14 +23,25 @@ def leave(number: int) -> None:
         case 0:
             os._exit(0)
         case 1:
+            time.sleep(0.02)  # for something to be there
             profiler.flush(5.0)
             os._exit(0)
         case 2:
-            time.sleep(0.002)
+            time.sleep(FLUSH_S + number % 40 / 1000)  # in the middle of what it delivers by itself
             os._exit(0)
         case _:
-            profiler.stop(5.0)
-            os._exit(0)
+            os._exit(not (profiler.stop(STOPPED_S) and not batches_of(os.getpid())))
+
+
+def batches_of(pid: int) -> list[Path]:
+    """What a process has in the spool."""
+    return list(SPOOL.glob(f"*-{pid}-*/*.batch"))
+
+
+def batches_of_others() -> list[Path]:
+    """What those that are gone have left there."""
+    own = set(batches_of(os.getpid()))
+    return [path for path in SPOOL.glob("*/*.batch") if path not in own]
 
 
 def wait_for(pid: int) -> bool:
@@ -42,13 +59,16 @@ def wait_for(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    profiler = otelprof.Profiler(flush_s=0.1, rate_hz=1000.0)
+    SPOOL = Path(os.environ["OTELPROF_STATE_DIR"]) / "spool"
+    profiler = otelprof.Profiler(flush_s=FLUSH_S, rate_hz=1000.0)
     profiler.start()
-    bad = 0
+    bad = unfinished = 0
     for number in range(int(sys.argv[1])):
         child = os.fork()
         if not child:
             leave(number)
         bad += not wait_for(child)
-    stopped = profiler.stop(20.0)
-    tell(pid=os.getpid(), bad=bad, stopped=stopped, health=dict(profiler.health()))
+        unfinished += len(batches_of_others())
+    stopped = profiler.stop(STOPPED_S)
+    health = dict(profiler.health())
+    tell(pid=os.getpid(), bad=bad, stopped=stopped, unfinished=unfinished, health=health)
