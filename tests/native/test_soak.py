@@ -40,6 +40,7 @@ UNKNOWN_MOST = 0.05
 IMPOSSIBLE_MOST = 0.0005
 CLOSES = "recurse.<locals>.<lambda>"
 CALLERS = {"generator_a": ("advance_a", CLOSES), "generator_b": ("advance_b", CLOSES)}
+LIVING_THREADS = 5
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -64,7 +65,8 @@ def test_nothing_grows_and_nothing_is_wrong_with_everything_at_once() -> None:
     assert facts["unknown"] <= UNKNOWN_MOST
     assert facts["impossible"] <= IMPOSSIBLE_MOST * facts["samples"]
     later = slice(DRAINS // 3, None)
-    assert len(set(facts["files"][later])) == 1
+    # Each thread that lives on has a file that is kept open from when it is first needed; those that end leave none.
+    assert max(facts["files"]) - min(facts["files"][later]) <= LIVING_THREADS
     resident = facts["resident_bytes"][later]
     if not IS_SANITIZED:  # which keeps what was freed for a while
         assert resident[-1] - min(resident) <= GROWTH_MOST_BYTES
