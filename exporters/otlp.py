@@ -19,6 +19,7 @@ _GATE_HINT = (
     "and --feature-gates=service.profilesSupport"
 )
 _PATH_HINT = "; their path is /v1development/profiles"
+_NO_PATH_HINT = "the endpoint has no path: profiles go to its whole URL, such as http://host:4318/v1development/profiles"
 
 
 def from_config(config: Config) -> Exporter:
@@ -37,8 +38,9 @@ def hints_of(settings: OtlpSettings) -> dict[int | str, str]:
     """Known mistakes by HTTP status and gRPC code."""
     # opentelemetry.io names /v1/profiles; the specification and the Collector do not.
     at_old_path = settings.endpoint.rstrip("/").endswith("/v1/profiles")
+    path = settings.endpoint.partition("://")[2].partition("/")[2]
     return {
-        404: _GATE_HINT + (_PATH_HINT if at_old_path else ""),
+        404: _GATE_HINT + (_PATH_HINT if at_old_path else "") if path else _NO_PATH_HINT,
         "UNIMPLEMENTED": _GATE_HINT,
         **dict.fromkeys((401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"), _CREDENTIALS_HINT),
     }

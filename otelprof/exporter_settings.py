@@ -6,7 +6,7 @@ Nothing here is shown with a credential in it: neither the classes' `repr` nor `
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from otelprof.errors import ConfigError
@@ -73,6 +73,11 @@ class OtlpSettings(TlsFiles):
     compression: Compression = "gzip"
     insecure: bool = False
 
+    def __post_init__(self) -> None:
+        _check_choice("otlp.protocol", self.protocol, get_args(OtlpProtocol))
+        _check_choice("otlp.compression", self.compression, get_args(Compression))
+        _check_timeout("otlp", self.timeout_s)
+
     @property
     def destination(self) -> str:
         """As `Exporter.destination`."""
@@ -104,6 +109,9 @@ class PyroscopeSettings(TlsFiles):
     labels: tuple[str, ...] = SERIES_LABELS
     sample_labels: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _check_timeout("pyroscope", self.timeout_s)
+
     @property
     def destination(self) -> str:
         """As `Exporter.destination`."""
@@ -124,6 +132,9 @@ class HttpSettings(TlsFiles):
     endpoint: str = ""
     headers: Headers = field(default=(), repr=False)
     timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_timeout("http", self.timeout_s)
 
     @property
     def destination(self) -> str:
@@ -214,6 +225,16 @@ def secrets_in(url: str) -> tuple[str, ...]:
         return (unquote(parts.password or ""), *(value for _, value in parse_qsl(parts.query)))
     except ValueError:
         return ()  # no URL, and so never sent to anybody
+
+
+def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name}: {value!r} is not {' or '.join(map(repr, known))}")
+
+
+def _check_timeout(name: str, timeout_s: float) -> None:
+    if not timeout_s > 0:
+        raise ConfigError(f"{name}.timeout_s: {timeout_s!r} is not above 0")
 
 
 def _destination_of(kind: str, endpoint: str, headers: Headers, *who: str) -> str:

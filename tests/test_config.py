@@ -1,9 +1,9 @@
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -524,3 +524,20 @@ def differences(one: Config, other: Config) -> set[str]:
     names = [name for name in Config.__dataclass_fields__ if name not in groups]
     names += [f"{group}.{part.name}" for group, value in groups.items() for part in fields(value)]
     return {n for n in names if attrgetter(n)(one) != attrgetter(n)(other)}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: OtlpSettings(protocol=cast("Any", "http/json")), "otlp.protocol: 'http/json'"),
+        (lambda: OtlpSettings(compression=cast("Any", "zstd")), "otlp.compression: 'zstd'"),
+        (lambda: OtlpSettings(timeout_s=-1.0), "otlp.timeout_s: -1.0"),
+        (lambda: PyroscopeSettings(timeout_s=0.0), "pyroscope.timeout_s: 0.0"),
+        (lambda: HttpSettings(timeout_s=float("nan")), "http.timeout_s: nan"),
+    ],
+)
+def test_settings_of_exporters_say_what_cannot_be_used(
+    make: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        make()

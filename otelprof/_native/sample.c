@@ -6,8 +6,8 @@
 #include "sample.h"
 
 /* Where tasks take turns every half microsecond, between two of them is an instant too short to be proved, and what
- * an attempt proves is one in five: with 8 attempts up to 29 % of such samples had no label, with 24 up to 2 %. */
-#define ATTEMPTS 24u
+ * an attempt proves is one in five: with 8 attempts up to 29 % of such samples had no label, with 24 up to 7 %. */
+#define ATTEMPTS 64u
 #define ATTEMPTS_FOR_LEAF 5u /* so many if only the leaf is not proved */
 
 /* The frames that are shown: Python's, and the mark of a gap. */

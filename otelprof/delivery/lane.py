@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, get_args
@@ -34,6 +34,12 @@ EXPORT_TIMEOUT_S = 10.0
 _IDLE_S = 3600.0  # until somebody wakes it
 _MISHAP_S = 60.0  # after a mistake of ours, which is not to be made in a hurry
 
+# Why what waited goes, by what it is counted as.
+_WAITED_TOO_LONG: Mapping[Reason, str] = {
+    "age": "they are older than OTELPROF_SPOOL_AGE",
+    "budget": "what waits is more than OTELPROF_SPOOL_MAX",
+    "memory": "what waits is more than there is memory for, and there is no disk",
+}
 # A file that cannot be read for these reasons can be read later: the process, or the machine, has too few of something.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 
@@ -136,6 +142,9 @@ class Lane:
 
     def discard(self, parcel: Parcel, reason: Reason) -> None:
         """A batch is not to be had any more."""
+        if reason in _WAITED_TOO_LONG:
+            text = f"profiles that waited are dropped ({reason}), and counted"
+            self._say_once("dropped", text, _WAITED_TOO_LONG[reason])
         with self._lock:
             if parcel is self._in_hand:
                 self._lost = reason  # unless it is delivered just now

@@ -85,13 +85,17 @@ def test_over_the_budget_the_oldest_go_and_are_counted(tmp_path: Path) -> None:
     assert counted["sink.delivered_profiles"] == 10
 
 
-def test_what_is_too_old_goes_and_is_counted(tmp_path: Path) -> None:
+def test_what_is_too_old_goes_and_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     clock, sink = FakeClock(), FakeExporter(then=RETRY, destination="here")
     with running(clock, limits=on_disk(tmp_path, age_s=100.0), sink=sink) as bench:
         for _ in range(25):
             bench.collector.give()
             clock.advance(bench.flush_s)
         assert bench.pipeline.statistics()["sink.dropped_profiles.age"] == 14
+        dropped = [line for line in caplog.messages if "are dropped (age)" in line]
+        assert len(dropped) == 1
         assert len(files_in(tmp_path)) == 11
 
 

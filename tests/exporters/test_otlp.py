@@ -311,6 +311,12 @@ class TestHttp:
             reason = export_to(f"{receiver.url}/v1/profiles", "http/protobuf").reason
         assert "/v1development/profiles" in reason
 
+    def test_404_of_an_endpoint_without_a_path_hints_at_that(self) -> None:
+        with http_receiver(Reply(404)) as receiver:
+            reason = export_to(receiver.url, "http/protobuf").reason
+        assert "the endpoint has no path" in reason
+        assert "feature-gates" not in reason
+
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     def test_a_redirect_is_not_followed(self, status: int) -> None:
         with http_receiver() as elsewhere:
