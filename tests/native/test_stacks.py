@@ -29,6 +29,7 @@ IMPOSSIBLE_MOST = 0.0005
 # Of a thread that calls and returns while it is read the leaf may not be proved; what stays must be.
 STABLE_LEAST = 0.95
 PASSES = 1_500
+T3_SAMPLES = 20_000
 BACKENDS = ("memfd", "process_vm_readv", "proc_mem")
 
 
@@ -64,17 +65,22 @@ def assert_nothing_is_dropped(recording: Recording) -> None:
     assert wall_ns <= 1.01 * (recording.times.stopped_ns - begin_ns)
 
 
-def assert_stacks_are_possible(recording: Recording) -> None:
+def impossible_in(recording: Recording) -> int:
+    """How many samples have a stack that never was; what was cut off or not read is counted."""
     rows = recording.of_thread()
     found, count = impossible(rows), total(rows)
     truncated, torn = total(named(rows, TRUNCATED)), total(named(rows, UNREAD))
     say(
         f"samples {count} impossible {found.total()} truncated {truncated} torn {torn}"
-        f" retries {recording.health['retries']} {recording.rate_hz:.0f} Hz"
+        f" retries {recording.health['retries']} {recording.rate_hz:.0f} Hz: {found}"
     )
-    assert share(found.total(), count) <= IMPOSSIBLE_MOST, f"impossible stacks: {found}"
     assert truncated == recording.losses.get("truncated", 0)
     assert torn == recording.losses.get("torn", 0)
+    return found.total()
+
+
+def assert_stacks_are_possible(recording: Recording) -> None:
+    assert impossible_in(recording) <= IMPOSSIBLE_MOST * recording.samples()
 
 
 def assert_what_stays_is_seen(recording: Recording, name: str) -> None:
@@ -85,12 +91,19 @@ def assert_what_stays_is_seen(recording: Recording, name: str) -> None:
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_t3_torn_flutter_gives_stacks_that_were(name: str) -> None:
-    for recording in recordings(
-        WORKLOADS[name], passes=PASSES, settings={"max_depth": 1_000}, apart=True
-    ):
-        assert_stacks_are_possible(recording)
-        assert_nothing_is_dropped(recording)
-        assert_what_stays_is_seen(recording, flutter.STAYS[name])
+    # The bound is for T3's 20,000 samples: of fewer a single one may be more than the share. One that is found is
+    # given all of them to be judged by, unless they are too many already.
+    wrong, samples, wanted = 0, 0, 1
+    while samples < wanted and wrong <= IMPOSSIBLE_MOST * T3_SAMPLES:
+        for recording in recordings(
+            WORKLOADS[name], passes=PASSES, settings={"max_depth": 1_000}, apart=True
+        ):
+            wrong += impossible_in(recording)
+            samples += recording.samples()
+            assert_nothing_is_dropped(recording)
+            assert_what_stays_is_seen(recording, flutter.STAYS[name])
+        wanted = T3_SAMPLES if wrong else 1
+    assert wrong <= IMPOSSIBLE_MOST * samples, f"{wrong} of {samples} are impossible"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -180,8 +193,8 @@ def test_t5_cpu_time_is_that_of_an_oracle() -> None:
     # once in 10,000 runs (simulated). Where others use the processor, the times between samples differ, and with them
     # what each weighs: then it takes the 20,000 that T5's bound of 0.02 is for, and which a soak has.
     shares, seen, samples = Shares(), Counter[str](), 0
-    found = 1.0
-    while samples < 20_000 and found >= 0.03:
+    found, wanted = 1.0, 1
+    while samples < wanted:
         for recording in recordings(shares.run, passes=3_000):
             samples += recording.samples()
             for row in recording.of_thread():
@@ -189,6 +202,7 @@ def test_t5_cpu_time_is_that_of_an_oracle() -> None:
         del seen["other"]
         found = distance(seen, shares.cpu_ns)
         say(f"TVD {found:.4f} of {samples} samples; parts {shares.cpu_ns}")
+        wanted = max(wanted, 20_000 if found >= 0.03 else 1)
     bound = 0.02 if samples >= 20_000 else 0.03
     assert found < bound
 
