@@ -103,7 +103,7 @@ def test_t3_torn_flutter_gives_stacks_that_were(name: str) -> None:
             assert_nothing_is_dropped(recording)
             assert_what_stays_is_seen(recording, flutter.STAYS[name])
         wanted = T3_SAMPLES if wrong else 1
-    assert wrong <= IMPOSSIBLE_MOST * samples, f"{wrong} of {samples} are impossible"
+    assert wrong <= IMPOSSIBLE_MOST * samples, f"impossible stacks: {wrong} of {samples}"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
