@@ -47,6 +47,7 @@ class Outbox:
         self._encode = encode
         self._send = send
         self._limits: Limits = limits
+        self._made_by: Limits = limits  # the requests of the present batch
         self._delivered_bytes = 0  # by one call of `export`
         self.forget()
 
@@ -68,7 +69,8 @@ class Outbox:
         if ids != self._ids or not all(ids):
             self.forget()
             self._ids = ids
-            requests = requests_of(batch.profiles, self._limits)
+            self._made_by = self._limits
+            requests = requests_of(batch.profiles, self._made_by)
             self._left = chain.from_iterable(map(self._as_small_as_known, requests))
         try:
             outcome = self._send_what_is_left(ends_s)
@@ -118,6 +120,8 @@ class Outbox:
 
     def _as_small_as_known(self, parts: tuple[Part, ...]) -> Sequence[tuple[Part, ...]]:
         """A request in as many as the receiver needs by what was learned since it was made."""
+        if self._limits == self._made_by:
+            return [parts]
         if sum(size_bound(part.profile) for part in parts) <= self._limits.max_bytes:
             return [parts]
         return [

@@ -79,17 +79,7 @@ class SampleLabels:
         )
         for stack, link, labels, values in rows:
             builder.add(stacks[stack], links[link], label_sets[labels], values)
-        return builder.build(
-            kind=profile.kind,
-            start_unix_ns=profile.start_unix_ns,
-            duration_ns=profile.duration_ns,
-            period_type=profile.period_type,
-            period=profile.period,
-            resource=profile.resource,
-            profile_id=profile.profile_id,
-            producer=profile.producer,
-            losses=profile.losses,
-        )
+        return builder.in_place_of(profile)
 
     def _link(self, link: Link) -> Link:
         root = link.local_root_span_id if self._root_spans else b""

@@ -140,9 +140,7 @@ class Spool:
     def close(self) -> None:
         """Let others have everything."""
         with self._lock:
-            directories = set(self._batches)
-            if self._own is not None:
-                directories.add(self._own)
+            directories = self._directories()
             self._batches.clear()
             self._own, self._space_bytes = None, 0
         for directory in directories:
@@ -150,11 +148,12 @@ class Spool:
 
     def forget(self) -> None:
         """In a forked child: close what is the parent's, without touching any file."""
-        directories = set(self._batches)
-        if self._own is not None:
-            directories.add(self._own)
-        for directory in directories:
+        for directory in self._directories():
             directory.forget()
+
+    def _directories(self) -> set[OwnedDirectory]:
+        """All that are this process's."""
+        return set(self._batches) | ({self._own} if self._own is not None else set())
 
     def _directory_of(self, service: str) -> OwnedDirectory:
         if self._own is None or service != self._service:
