@@ -82,6 +82,9 @@ def set_labels(
         local_root_of: asked for the local root of a span whose parent is not current; 0 for unknown.
     """
 
+def note_thread_id() -> None:
+    """Have the calling thread known by the kernel's id that it has now, where a fork was not Python's."""
+
 class Window(TypedDict):
     """Everything sampled between two drains. Columns are native-endian arrays; rows of one table are parallel.
 

@@ -32,9 +32,21 @@ add_everything(PyObject *module)
                : 0;
 }
 
+/* What PyOS_AfterFork_Child does for a child's thread. A host that forks without it, as uWSGI does, leaves the parent's
+ * id there, and the sampler would look for a thread that is not here. */
+static PyObject *
+note_thread_id(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyThreadState_Get()->native_thread_id = PyThread_get_thread_native_id();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"set_labels", (PyCFunction)(void (*)(void))op_set_labels, METH_VARARGS | METH_KEYWORDS,
      "Whether `RuntimeContext.attach` makes labels."},
+    {"note_thread_id", note_thread_id, METH_NOARGS, "Have the calling thread known by the kernel's id that it has now."},
     {"packed_rows", op_packed_rows, METH_VARARGS, "Each row as a protobuf field of packed varints."},
     {"message_rows", op_message_rows, METH_VARARGS, "Each row as a protobuf message of varint fields."},
     {"mark_rows", op_mark_rows, METH_VARARGS, "Mark in a mask what rows name."},

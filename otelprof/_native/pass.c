@@ -6,15 +6,18 @@
 #include "sample.h"
 
 #define POOL_NS (3 * OP_NS_PER_S)   /* CPU time waits so long for its thread to be seen on the CPU */
+#define LONG_NS OP_NS_PER_S         /* and so long for where it surely is */
 #define LOOK_NS (OP_NS_PER_S / 250) /* so often at most the kernel is asked about a thread */
 #define LOOK_FOR_NS (OP_NS_PER_S / 500) /* and for so much CPU time at least */
 #define UNASKED_MOST 7u             /* every eighth pass every clock is read */
 
 /* CPU time goes to a stack that was seen using it: held back until the thread is seen on the CPU. A thread that
  * was not running while it was read may yet be ready to: if it holds the GIL, or if we took its processor, which
- * the kernel is asked about. Not often: that is dear. And as seldom for a thread that holds the GIL, of which we
- * know without asking: else the time of its C functions without the GIL would go to what it does with it. Where
- * the kernel cannot be asked, it may be running: who waits for most has mostly used it where it is. */
+ * the kernel is asked about. One that waits for another processor was mostly just woken up, or has woken up others:
+ * what it has used is not of there, unless it is in the span in which it was seen last, or has waited for long. Not
+ * often: that is dear. And as seldom for a thread that holds the GIL, of which we know without asking: else the
+ * time of its C functions without the GIL would go to what it does with it. Where the kernel cannot be asked, it
+ * may be running: who waits for most has mostly used it where it is. */
 static bool
 is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t now_ns)
 {
@@ -26,7 +29,18 @@ is_on_cpu(op_sampler *s, const op_record *r, const op_sample *taken, uint64_t no
         return false;
     }
     s->looked_ns = now_ns;
-    return (taken->flags & OP_FLAG_HELD_GIL) || !op_is_known_to_wait_tick(&s->states, r->native_id);
+    if (taken->flags & OP_FLAG_HELD_GIL) {
+        return true;
+    }
+    switch (op_readiness_tick(&s->states, r->native_id)) {
+    case OP_NOT_READY:
+        return false;
+    case OP_READY_HERE:
+        return true;
+    case OP_READY_ELSEWHERE:
+        return r->is_in_span || now_ns - r->pool_since_ns > LONG_NS;
+    }
+    return false;
 }
 
 static void
@@ -36,6 +50,13 @@ account(op_sampler *s, op_record *r, const op_sample *taken, uint64_t used_ns, u
     const uint64_t wall_ns = now_ns - r->sampled_ns;
     uint64_t cpu_ns = 0;
     uint32_t flags = taken->flags;
+    if (r->window != s->serial || r->label != taken->label) {
+        op_record_leave_span_tick(s, r);
+    }
+    else if (taken->label >= OP_LABELS_RESERVED && taken->label != OP_NO_ROOM_LABEL) {
+        r->is_in_span = true;
+        r->span_pool_ns += spent_ns;
+    }
     if (r->pool_ns == 0) {
         r->pool_since_ns = now_ns;
     }
@@ -44,7 +65,10 @@ account(op_sampler *s, op_record *r, const op_sample *taken, uint64_t used_ns, u
     if (is_on_cpu(s, r, taken, now_ns)) {
         flags |= OP_FLAG_ON_CPU;
         cpu_ns = r->pool_ns;
-        r->pool_ns = 0;
+        r->pool_ns = r->span_pool_ns = 0;
+        r->has_run = true;
+        r->run_stack = taken->stack;
+        r->run_flags = flags;
     }
     if (r->pool_ns > s->largest_pool_ns[0]) {
         s->largest_pool_ns[0] = r->pool_ns;
@@ -53,6 +77,7 @@ account(op_sampler *s, op_record *r, const op_sample *taken, uint64_t used_ns, u
     r->sampled_ns = now_ns;
     (void)op_record_add_tick(s, r, taken->stack, taken->label, flags, 1, wall_ns, cpu_ns, now_ns);
     if (now_ns - r->pool_since_ns > POOL_NS) {
+        op_record_leave_span_tick(s, r);
         op_record_add_unsampled_tick(s, r, 0, r->pool_ns, now_ns);
         r->pool_ns = 0;
     }
@@ -276,6 +301,7 @@ op_pass_end_tick(op_sampler *s, uint64_t now_ns)
             (void)op_clock_read_tick(r->clock, &used_ns);
         }
         const uint64_t spent_ns = used_ns > r->counted_ns ? used_ns - r->counted_ns : 0;
+        op_record_leave_span_tick(s, r);
         op_record_add_unsampled_tick(s, r, now_ns - r->sampled_ns, r->pool_ns + spent_ns, now_ns);
     }
     s->record_count = 0;

@@ -45,11 +45,26 @@ op_record_add_unsampled_tick(op_sampler *s, op_record *r, uint64_t wall_ns, uint
     }
 }
 
+void
+op_record_leave_span_tick(op_sampler *s, op_record *r)
+{
+    if (r->span_pool_ns > 0 && r->window == s->serial) { /* else its rows are of another window */
+        const uint32_t unsampled = op_window_synthetic_tick(op_active_window_tick(s), OP_CODE_UNSAMPLED);
+        const uint32_t stack = r->has_run ? r->run_stack : unsampled;
+        const uint32_t flags = r->has_run ? r->run_flags : 0;
+        (void)op_record_add_tick(s, r, stack, r->label, flags, 0, 0, r->span_pool_ns, r->sampled_ns);
+        r->pool_ns -= r->span_pool_ns;
+    }
+    r->span_pool_ns = 0;
+    r->is_in_span = r->has_run = false;
+}
+
 /* ---- who is there ---- */
 
 void
 op_record_drop_tick(op_sampler *s, op_record *r, uint64_t now_ns)
 {
+    op_record_leave_span_tick(s, r);
     op_record_add_unsampled_tick(s, r, 0, r->pool_ns, now_ns);
     s->record_count -= 1;
     op_prediction *const free_prediction = r->prediction;
@@ -82,7 +97,8 @@ op_record_begin_tick(op_sampler *s, op_record *r, uint32_t native_id, uint64_t n
     r->is_still = false;
     r->counted_ns = used_ns > now_ns - since_ns ? used_ns - (now_ns - since_ns) : 0;
     r->sampled_ns = since_ns;
-    r->pool_ns = 0;
+    r->pool_ns = r->span_pool_ns = 0;
+    r->is_in_span = r->has_run = false;
     r->pool_since_ns = now_ns;
     s->has_clocks = s->has_clocks || r->clock != 0;
     return r->clock != 0 || native_id == 0 || !s->has_clocks;
@@ -143,6 +159,21 @@ make_record(op_sampler *s, uintptr_t address, const op_thread_view *thread, uint
     return r;
 }
 
+/* Whether a list that has led from the newest thread state to this one, and no further, was whole. A thread state is
+ * at the head before it leads on to the others (3.11, Python/pystate.c, new_threadstate), whose threads live. */
+static bool
+is_end_of_list(const op_sampler *s, uint64_t last_id)
+{
+    uint64_t used_ns = 0;
+    for (uint32_t i = 0; i < s->record_count; i++) {
+        const op_record *r = &s->records[i];
+        if (!r->is_listed && r->id < last_id && r->clock != 0 && op_clock_read_tick(r->clock, &used_ns)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* List the thread states, newest first, and make records of the new ones. With `all` to the end of the list, and drop
  * the records of those that are not in it; else to the first that is known: new ones are put at the head. False if the
  * list changed meanwhile. */
@@ -150,6 +181,7 @@ static bool
 list_threads(op_sampler *s, bool all, uint64_t now_ns)
 {
     uintptr_t from = 0, at = s->listed.head;
+    uint64_t last_id = 0;
     uint32_t listed = 0, refused = 0;
     for (uint32_t i = 0; i < s->record_count; i++) {
         s->records[i].is_listed = false;
@@ -173,12 +205,16 @@ list_threads(op_sampler *s, bool all, uint64_t now_ns)
         if (r != NULL) {
             r->is_listed = true;
         }
+        last_id = thread.id;
         from = at;
         at = links.next;
         listed += 1;
     }
     if (refused > s->counters.threads_refused) {
         s->counters.threads_refused = refused;
+    }
+    if (at == 0 && !is_end_of_list(s, last_id)) {
+        return false;
     }
     for (uint32_t i = 0; at == 0 && i < s->record_count;) {
         if (s->records[i].is_listed) {

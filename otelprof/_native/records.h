@@ -28,6 +28,10 @@ uint32_t op_record_add_tick(op_sampler *sampler, op_record *record, uint32_t sta
                             uint32_t flags, uint64_t samples, uint64_t wall_ns, uint64_t cpu_ns,
                             uint64_t now_ns);
 
+/* What a thread used between looks that met it in one span is of that span, wherever the thread is now: of the place
+ * where it was seen running there, if it was. */
+void op_record_leave_span_tick(op_sampler *sampler, op_record *record);
+
 /* Add time of a thread that no sample covers. */
 void op_record_add_unsampled_tick(op_sampler *sampler, op_record *record, uint64_t wall_ns, uint64_t cpu_ns,
                                   uint64_t now_ns);

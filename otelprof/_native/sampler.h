@@ -43,6 +43,10 @@ typedef struct {
     uint64_t counted_ns;    /* its CPU clock when it was sampled last */
     uint64_t pool_ns;       /* CPU time not yet given to a stack */
     uint64_t pool_since_ns;
+    uint64_t span_pool_ns;  /* of that, what was used between two looks that both met it in the span of `label` */
+    bool is_in_span;        /* the last two looks did */
+    bool has_run;           /* it was seen on the CPU in that span, as follows */
+    uint32_t run_stack, run_flags;
     uint64_t sampled_ns;    /* when it was sampled last */
     uint32_t window;        /* serial number of the window that the rows below are of */
     uint32_t thread, stack, label, flags;

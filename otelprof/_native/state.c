@@ -3,8 +3,12 @@
 #include "state.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
+
+#define FIELD_STATE 3u
+#define FIELD_PROCESSOR 39u
 
 static bool
 open_stat(op_descriptor *file, uint32_t native_id)
@@ -46,10 +50,33 @@ file_of(op_states *states, uint32_t native_id)
     return &states->of[oldest].file;
 }
 
-bool
-op_is_known_to_wait_tick(op_states *states, uint32_t native_id)
+/* What "STATE 1 2 ..." says, which begins with the third field of proc_pid_stat(5). */
+static op_readiness
+readiness_of(const char *text, const char *end)
 {
-    char text[256];
+    int processor = 0;
+    if (text < end && *text != 'R') {
+        return OP_NOT_READY;
+    }
+    for (uint32_t field = FIELD_STATE; field < FIELD_PROCESSOR; field++) {
+        text = memchr(text, ' ', (size_t)(end - text));
+        if (text == NULL) {
+            return OP_READY_HERE;
+        }
+        text += 1;
+    }
+    const char *const digits = text;
+    for (; text < end && *text >= '0' && *text <= '9'; text++) {
+        processor = 10 * processor + (*text - '0');
+    }
+    const int ours = sched_getcpu();
+    return text == digits || ours < 0 || processor == ours ? OP_READY_HERE : OP_READY_ELSEWHERE;
+}
+
+op_readiness
+op_readiness_tick(op_states *states, uint32_t native_id)
+{
+    char text[512]; /* up to the field that is wanted it is some 200 */
     ssize_t got = -1;
     states->looks += 1;
     op_descriptor *const file = file_of(states, native_id);
@@ -58,18 +85,18 @@ op_is_known_to_wait_tick(op_states *states, uint32_t native_id)
         if (i > 0 || !op_descriptor_is_ours_tick(file)) {
             op_descriptor_close_tick(file);
             if (!open_stat(file, native_id)) {
-                return false;
+                return OP_READY_HERE;
             }
         }
         got = pread(file->fd, text, sizeof text - 1, 0);
     }
     /* "TID (name) STATE ..."; the name may hold anything, so the last parenthesis counts. */
-    for (ssize_t i = got - 1; i > 0; i--) {
+    for (ssize_t i = got - 3; i > 0; i--) {
         if (text[i] == ')') {
-            return i + 2 < got && text[i + 2] != 'R';
+            return readiness_of(text + i + 2, text + got);
         }
     }
-    return false;
+    return OP_READY_HERE;
 }
 
 void

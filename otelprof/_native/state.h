@@ -1,4 +1,4 @@
-/* state.h -- whether the kernel would run a thread now: 'R' in /proc/self/task/TID/stat.
+/* state.h -- whether a thread would run now if we did not: 'R' and our processor in /proc/self/task/TID/stat.
  *
  * The files of a few threads stay open, those that were asked about last.
  *
@@ -23,9 +23,14 @@ typedef struct {
     uint64_t looks;
 } op_states;
 
-/* Whether the kernel says that it would not run the thread now. About 10 us, 30 for one that was not asked about lately.
- * Not where it cannot be asked, as without a descriptor to spare. */
-bool op_is_known_to_wait_tick(op_states *states, uint32_t native_id);
+typedef enum {
+    OP_NOT_READY,       /* it waits for something else than a processor */
+    OP_READY_HERE,      /* it may have had the one that the caller has now; also where the kernel cannot be asked */
+    OP_READY_ELSEWHERE, /* it waits for another one */
+} op_readiness;
+
+/* What a thread that does not run waits for. About 10 us, 30 for one that was not asked about lately. */
+op_readiness op_readiness_tick(op_states *states, uint32_t native_id);
 
 void op_states_close_tick(op_states *states);
 

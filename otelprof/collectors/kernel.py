@@ -10,6 +10,7 @@ import os
 import threading
 import time
 
+from otelprof.primitives import Event, Lock
 from otelprof.threads import OwnThread
 
 # A per-thread CPU clock: the complement of the thread id above three bits, of which 4 says "of a thread"
@@ -86,7 +87,7 @@ class GilWaiters:
 
     def _probe(self) -> tuple[bytes, int] | None:
         """Make a thread wait for the GIL and see where it waits."""
-        door, ready = threading.Lock(), threading.Event()
+        door, ready = Lock(), Event()
         door.acquire()
 
         def wait_at_door() -> None:

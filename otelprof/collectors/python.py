@@ -17,6 +17,7 @@ from otelprof.context import SpanReader
 from otelprof.interfaces import Collector
 from otelprof.labels import Spans
 from otelprof.model import Profile
+from otelprof.primitives import Lock
 from otelprof.threads import OwnThread
 
 _log = logging.getLogger("otelprof")
@@ -60,8 +61,8 @@ class PythonCollector:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # held during a pass, and to take the window away
-        self._running = threading.Lock()  # held while sampling: waiting for it is the timer
+        self._lock = Lock()  # held during a pass, and to take the window away
+        self._running = Lock()  # held while sampling: waiting for it is the timer
         self._thread: OwnThread | None = None
         self._paused = False
         self._sampler = Sampler(self._spans, main_id=self._main_id)
@@ -79,7 +80,7 @@ class PythonCollector:
         if self._thread is not None:
             return
         self._spans.install()
-        running = self._running = threading.Lock()
+        running = self._running = Lock()
         running.acquire()
         self._window = self._new_window()
         self._sampler.begin(self._window, self._window.start_ns)

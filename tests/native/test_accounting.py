@@ -4,6 +4,7 @@ import hashlib
 import os
 import select
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -209,6 +210,43 @@ def work_without_the_gil(work: Callable[[threading.Event], None]) -> None:
     there = [r for r in run.of(me) if (r.names[0], r.stack.frames[0].line) == (work.__name__, line)]
     assert run.cpu_ns[me].hold(cpu_ns_of(run.of(me))), (run.cpu_ns[me], _brief(run.of(me)))
     assert cpu_ns_of(there) >= STARVED_LEAST * cpu_ns_of(run.of(me)), _brief(run.of(me))
+
+
+def test_cpu_time_is_not_where_a_thread_waits_for_a_processor_that_others_have() -> None:
+    """After a pause it is ready to run, and has none: what it has used is that of the burst before."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor")
+    spent_ns, burnt_ns = run_alone(bursts_beside_a_busy_neighbour)
+    assert spent_ns > 200_000_000
+    assert burnt_ns > 0.85 * spent_ns, burnt_ns / spent_ns
+
+
+def bursts_beside_a_busy_neighbour() -> tuple[int, int]:
+    """CPU time of a thread on another processor than the sampler, and of that in its bursts."""
+    ours, theirs = sorted(os.sched_getaffinity(0))[:2]
+
+    def burst(stop: threading.Event) -> None:
+        os.sched_setaffinity(0, {theirs})
+        # So that it waits after a pause.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
+        while not stop.is_set():
+            burn(1)
+            time.sleep(0.001)
+
+    os.sched_setaffinity(0, {ours})
+    neighbour = [
+        sys.executable,
+        "-c",
+        f"import os; os.sched_setaffinity(0, {{{theirs}}})\nwhile 1: pass",
+    ]
+    with subprocess.Popen(neighbour) as busy:
+        try:
+            with running(burst) as [thread], drained.sampling(RATE_200_HZ, [thread]) as run:
+                time.sleep(4)  # what is measured is time
+        finally:
+            busy.kill()
+    rows = run.of(drained.native_id(thread))
+    return cpu_ns_of(rows), cpu_ns_of(rows, "burn")
 
 
 def _brief(rows: list[Row]) -> list[tuple[str, int, int, int]]:

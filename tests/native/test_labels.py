@@ -7,12 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from tests.native.alone import run_alone
 from tests.native.installed import core
 from tests.native.spans import Spans, Tally, span_of, tally
 from tests.native.windows import Goal, Recording, Workload, record
@@ -239,8 +242,16 @@ def test_t2_greenlets_have_their_own_spans(spans: Spans) -> None:
     labels_of(spans, switch(greenlet, spans)).assert_seen(1, 2)
 
 
-def test_t2_greenlets_of_gevent_have_their_own_spans(spans: Spans) -> None:
-    gevent = pytest.importorskip("gevent")
+@pytest.mark.skipif(find_spec("gevent") is None, reason="no gevent")
+def test_t2_greenlets_of_gevent_have_their_own_spans() -> None:
+    run_alone(sample_greenlets_of_gevent)  # where gevent is imported, other samplers see no spans
+
+
+def sample_greenlets_of_gevent() -> None:
+    gevent: Any = import_module("gevent")
+
+    core.set_labels(enabled=True, span_key=_SPAN_KEY)
+    spans = Spans(3)
 
     def workload(goal: Goal) -> None:
         def body(index: int) -> None:
