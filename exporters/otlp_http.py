@@ -27,7 +27,7 @@ class OtlpHttpExporter(OverHttp):
 
     def _encode(self, profiles: Sequence[Profile]) -> bytes:
         body = otlp.encode(profiles, root_links=self._root_links)
-        return gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._is_gzip else body
+        return gzip.compress(body, _GZIP_LEVEL, mtime=0) if body and self._is_gzip else body
 
     def _send(self, body: bytes, timeout_s: float) -> Outcome:
         headers = {"Content-Type": "application/x-protobuf"}

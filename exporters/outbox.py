@@ -33,7 +33,7 @@ class Outbox:
     """Sends batches. Used by one thread at a time.
 
     Args:
-        encode: makes the body of a request.
+        encode: makes the body of a request; an empty one is not sent, since there is nothing to say.
         send: sends one within so many seconds.
         limits: what fits into one, as far as is known.
     """
@@ -86,7 +86,7 @@ class Outbox:
             left_s = ends_s - time.monotonic()
             if left_s <= 0:
                 return Outcome("retry", "there was no time for all of it")
-            outcome = self._send(request.body, left_s)
+            outcome = self._send(request.body, left_s) if request.body else DELIVERED
             if outcome.verdict == "retry":
                 return outcome
             if outcome.is_too_large and self._halve(request):

@@ -11,16 +11,14 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
-from otelprof import profiler
-from otelprof.errors import OtelprofError
-
 _log = logging.getLogger("otelprof")
 
 
 class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped base
     """Profiles the process from `instrument()` to `uninstrument()` or its end. A singleton.
 
-    Keyword arguments of `instrument` are settings, as for `otelprof.Profiler`.
+    Keyword arguments of `instrument` are settings, as for `otelprof.Profiler`, and so are those of the entry `otelprof` in
+    a file of declarative configuration. `tracer_provider` is whose spans are recorded, instead of the global one.
     `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=otelprof` keeps it from being loaded.
     """
 
@@ -29,17 +27,28 @@ class OtelprofInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped ba
         return []
 
     def _instrument(self, **settings: Any) -> None:  # noqa: ANN401 - as the base class has it
-        for ours in ("tracer_provider", "meter_provider", "logger_provider"):
-            settings.pop(ours, None)  # given to every instrumentor; we take the global ones
+        for other in ("meter_provider", "logger_provider"):
+            settings.pop(
+                other, None
+            )  # given to every instrumentor; our metrics go to the global one
         try:
-            profiler.start(**settings)
-        except OtelprofError as error:
-            _log.error("otelprof: this process is not profiled: %s", error)
-            return
+            # In here, so that an import that fails is no exception either.
+            from otelprof import process_profiler  # noqa: PLC0415
+            from otelprof.errors import OtelprofError  # noqa: PLC0415
+
+            try:
+                process_profiler.start(**settings)
+            except OtelprofError as error:
+                _log.error("otelprof: this process is not profiled: %s", error)
         except Exception:  # noqa: BLE001 - see the module's docstring
             _log.exception(
                 "otelprof does not profile this process; the application is not affected"
             )
 
     def _uninstrument(self, **_: Any) -> None:  # noqa: ANN401 - as the base class has it
-        profiler.stop()
+        try:
+            from otelprof import process_profiler  # noqa: PLC0415 - as above
+
+            process_profiler.stop()
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("otelprof was not stopped; the application is not affected")

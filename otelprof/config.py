@@ -16,6 +16,7 @@ from otelprof.errors import ConfigError
 from otelprof.exporter_settings import (
     FileSettings,
     HttpSettings,
+    LocalSettings,
     OtlpSettings,
     PyroscopeSettings,
     TlsFiles,
@@ -25,6 +26,7 @@ from otelprof.list_settings import (
     Pairs,
     list_of_argument,
 )
+from otelprof.pull_settings import PullSettings
 from otelprof.scalar_settings import (
     MAX_DURATION_S,
     MAX_RATE_HZ,
@@ -64,7 +66,8 @@ class Config:
         spool_max_bytes: how much of it, of all processes together (`OTELPROF_SPOOL_MAX`).
         spool_age_s: and how long, in seconds (`OTELPROF_SPOOL_AGE`).
         retry_backoff: how long to wait before a receiver is tried again (`OTELPROF_RETRY_BACKOFF`).
-        otlp, pyroscope, http, file: the exporters' own; see there.
+        otlp, pyroscope, http, file, local: the exporters' own; see there.
+        pull: where profiles can be pulled from, besides (`OTELPROF_PULL`, `OTELPROF_PULL_…`).
     """
 
     enabled: bool = True
@@ -91,6 +94,8 @@ class Config:
     pyroscope: PyroscopeSettings = field(default_factory=PyroscopeSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     file: FileSettings = field(default_factory=FileSettings)
+    local: LocalSettings = field(default_factory=LocalSettings)
+    pull: PullSettings = field(default_factory=PullSettings)
 
     def __post_init__(self) -> None:
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
@@ -139,6 +144,9 @@ class Config:
             otlp=_with_absolute_files(self.otlp),
             pyroscope=_with_absolute_files(self.pyroscope),
             http=_with_absolute_files(self.http),
+            local=replace(
+                self.local, directory=self.local.directory and self.local.directory.absolute()
+            ),
             state_dir=self.state_dir.absolute(),
         )
 
@@ -175,6 +183,8 @@ _ARGUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
     "pyroscope": (PyroscopeSettings,),
     "http": (HttpSettings,),
     "file": (FileSettings,),
+    "local": (LocalSettings,),
+    "pull": (PullSettings,),
 }
 
 parse_spool_age_s = partial(parse_duration_s, most_s=MAX_AGE_S)

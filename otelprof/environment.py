@@ -26,6 +26,7 @@ from otelprof.exporter_settings import (
     Compression,
     FileSettings,
     HttpSettings,
+    LocalSettings,
     OtlpProtocol,
     OtlpSettings,
     PyroscopeSettings,
@@ -42,6 +43,7 @@ from otelprof.list_settings import (
     parse_optional_names,
     parse_pairs,
 )
+from otelprof.pull_settings import PullSettings, checked_address, checked_token, why_closed
 from otelprof.scalar_settings import (
     MAX_DURATION_S,
     one_of,
@@ -54,14 +56,16 @@ from otelprof.scalar_settings import (
     parse_seconds,
     parse_size_bytes,
 )
+from otelprof.unknown_settings import say_unknown
 
 _log = logging.getLogger("otelprof")
 
 _ENDPOINTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
+_RUNNER = "OTELPROF_RUNNER_PID"
 _SIGNAL_PATH = "/v1development/profiles"  # OTLP 1.10, docs/specification.md, "OTLP/HTTP Request"
 
 _Value = TypeVar("_Value")
-_Settings = TypeVar("_Settings", PyroscopeSettings, HttpSettings, FileSettings)
+_Settings = TypeVar("_Settings", PyroscopeSettings, HttpSettings, FileSettings, LocalSettings)
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Config:
@@ -117,7 +121,10 @@ def read_environment(environ: Mapping[str, str] | None = None) -> tuple[Config, 
         pyroscope=_own_settings(env, "pyroscope", PyroscopeSettings),
         http=_own_settings(env, "http", HttpSettings),
         file=_own_settings(env, "file", FileSettings),
+        local=_own_settings(env, "local", LocalSettings),
+        pull=_pull_settings(env),
     )
+    say_unknown(env.environ, env.asked)
     return config, env.sources
 
 
@@ -127,8 +134,12 @@ class _Environment:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.sources: dict[str, str] = {}  # by setting, the variable that it was read from
+        self.asked: set[str] = {
+            _RUNNER
+        }  # every variable that there is; that one is not always looked at
 
     def text(self, name: str) -> str:
+        self.asked.add(name)
         return self.environ.get(name, "").strip()
 
     def read(
@@ -168,14 +179,25 @@ def _output(env: _Environment) -> Path | None:
     output = env.read("output", ["OTELPROF_OUTPUT"], parse_file, default=None)
     if output is None:
         return None
-    runner = env.text("OTELPROF_RUNNER_PID")
+    runner = env.text(_RUNNER)
     return output if runner in {"", str(os.getppid())} else with_pid(output)
+
+
+def why_not_instrumented(environ: Mapping[str, str] | None = None) -> str:
+    """Why `opentelemetry-instrument` and `otelprof run` would leave us out; empty if they would not."""
+    name = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+    text = (os.environ if environ is None else environ).get(name, "")
+    left_out = {part.strip() for part in text.split(",")}
+    for each in ("otelprof", "*"):
+        if each in left_out:
+            return f"{name} names {each}"
+    return ""
 
 
 def claim_output() -> None:
     """Let programs that this one starts see that `OTELPROF_OUTPUT` is taken: they put their pid in its name."""
     if os.environ.get("OTELPROF_OUTPUT"):
-        os.environ.setdefault("OTELPROF_RUNNER_PID", str(os.getppid()))
+        os.environ.setdefault(_RUNNER, str(os.getppid()))
 
 
 def _otlp_settings(env: _Environment) -> OtlpSettings:
@@ -215,6 +237,20 @@ def _otlp_settings(env: _Environment) -> OtlpSettings:
     )
 
 
+def _pull_settings(env: _Environment) -> PullSettings:
+    """`OTELPROF_PULL`, unless what it asks for is not safe with the others."""
+    address = env.read("pull.address", ["OTELPROF_PULL"], checked_address, default="")
+    token = env.read(
+        "pull.token", ["OTELPROF_PULL_TOKEN"], checked_token, default="", is_secret=True
+    )
+    insecure = env.read("pull.insecure", ["OTELPROF_PULL_INSECURE"], parse_bool, default=False)
+    if reason := why_closed(address, token, insecure=insecure):
+        _log.warning("OTELPROF_PULL=%r is not used: %s", address, reason)
+        del env.sources["pull.address"]
+        address = ""
+    return PullSettings(address, token, insecure)
+
+
 def _own_settings(env: _Environment, name: str, kind: type[_Settings]) -> _Settings:
     """An exporter's settings: a field is a variable without its unit, `OTELPROF_HTTP_TIMEOUT` for `timeout_s`."""
     values: dict[str, Any] = {}
@@ -244,6 +280,7 @@ def _parse_labels(text: str) -> tuple[str, ...]:
 # By the name of a field of the exporters' own settings; else it is text.
 _OWN_PARSERS: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys((f.name for f in fields(TlsFiles)), Path),
+    "directory": Path,
     "headers": parse_headers,
     "labels": _parse_labels,
     "max_age_s": parse_age_s,

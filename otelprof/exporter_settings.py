@@ -165,6 +165,21 @@ class FileSettings:
         checked_name(self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """What is kept on this machine of runs. Read from `OTELPROF_LOCAL_*`.
+
+    Attributes:
+        directory: of the run that this process belongs to; None for one of its own.
+        max_size_bytes: of all runs together; None for no limit.
+        max_age_s: since it was written; None for no limit.
+    """
+
+    directory: Path | None = None
+    max_size_bytes: int | None = _GIB
+    max_age_s: float | None = 7 * 86_400.0
+
+
 def checked_name(text: str) -> str:
     """`text`, if files can be called so.
 

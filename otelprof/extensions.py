@@ -31,6 +31,7 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     EXPORTERS: {
         "file": "otelprof.exporters.file:from_config",
         "http": "otelprof.exporters.http:from_config",
+        "local": "otelprof.exporters.local:from_config",
         "otlp": "otelprof.exporters.otlp:from_config",
         "pyroscope": "otelprof.exporters.pyroscope:from_config",
     },

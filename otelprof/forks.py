@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from otelprof.primitives import RLock, get_ident
+
 _log = logging.getLogger("otelprof")
 
 # Exporters are imported in 0.1 s, in 3 s on a machine with four times the work that it can do. Not for ever:
@@ -21,13 +23,13 @@ class _Gate:
     """Closed to forks while a thread of ours is inside. Those do not wait for each other."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()  # its lock is reentrant: a signal's handler may fork
+        self._changed = threading.Condition(RLock())  # reentrant: a signal's handler may fork
         self._inside: list[int] = []  # idents of threads; one may be inside twice
         self._was_in_vain = False
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        me = threading.get_ident()
+        me = get_ident()
         with self._changed:
             self._inside.append(me)
         try:
@@ -38,7 +40,7 @@ class _Gate:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
-        me = threading.get_ident()  # what is imported may itself fork
+        me = get_ident()  # what is imported may itself fork
         self._changed.acquire()
         self._was_in_vain = not self._changed.wait_for(
             lambda: all(ident == me for ident in self._inside), MAX_WAIT_S
@@ -54,8 +56,8 @@ class _Gate:
             )
 
     def after_fork_in_child(self) -> None:
-        me = threading.get_ident()
-        self._changed = threading.Condition()
+        me = get_ident()
+        self._changed = threading.Condition(RLock())
         self._inside = [ident for ident in self._inside if ident == me]
 
 

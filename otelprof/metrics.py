@@ -18,7 +18,7 @@ _DROPPED = "dropped_{}."
 
 
 class Source(Protocol):
-    """What is observed: `pipeline.Pipeline`. Both are called from any thread and return at once."""
+    """What is observed: `pipeline.Pipeline`, `pull.server.PullServer`. Both are called from any thread and return at once."""
 
     def statistics(self) -> Mapping[str, int]:
         """Counters by name."""
@@ -61,6 +61,16 @@ _OF_PIPELINES = (
     _Metric("otelprof.spool.corrupt", "{batch}", "corrupt_batches", "Files that nobody could read"),
     _Metric(
         "otelprof.spool.expired", "{profile}", "expired_profiles", "Profiles that nobody took over"
+    ),
+)
+_OF_PULLS = (
+    _Metric("otelprof.pull.served", "{request}", "pull.served", "Requests that were answered"),
+    _Metric("otelprof.pull.refused", "{request}", "pull.refused", "Requests that were refused"),
+    _Metric(
+        "otelprof.pull.unanswered",
+        "{connection}",
+        "pull.unanswered",
+        "Connections that ended without an answer",
     ),
 )
 # Of a pipeline, for "profiles" and for "samples".
@@ -107,7 +117,7 @@ def _made(meter: metrics.Meter) -> Iterable[object]:
         )
     for metric in _OF_EXPORTERS:
         yield counter(metric, _by_exporter)
-    for metric in _OF_PIPELINES:
+    for metric in (*_OF_PIPELINES, *_OF_PULLS):
         yield counter(metric, _of_all)
     for metric in _GAUGES:
         yield meter.create_observable_up_down_counter(

@@ -178,7 +178,7 @@ class SpanRecord(NamedTuple):
     """One ended span, as much of it as is needed to roll profiles up by it.
 
     Attributes:
-        parent_span_id: empty for a root, also when the parent lives in another process.
+        parent_span_id: empty for a root. The parent may live in another process: see `local_root_span_id`.
         local_root_span_id: the outermost span of this process above it, its own id if it is that.
         kind: as OTLP numbers it (1 internal, 2 server, 3 client, 4 producer, 5 consumer).
         route: `http.route`, empty if the span has none.

@@ -9,22 +9,25 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from otelprof.backoff import Backoff
 from otelprof.clock import NS_PER_S, SYSTEM_CLOCK, Clock
-from otelprof.delivery.errand import WORKER, Errand, Event
+from otelprof.delivery.errand import WORKER, Errand
 from otelprof.delivery.lane import Lane
 from otelprof.delivery.ledger import Reason, Source
 from otelprof.delivery.limits import Limits
 from otelprof.delivery.mishaps import Mishaps
 from otelprof.delivery.parcel import Parcel
 from otelprof.delivery.suppression import instrumentation_suppressed
+from otelprof.delivery.windows import Moment, Reading, Readings, Segments
 from otelprof.forks import kept_whole
 from otelprof.interfaces import Collector, Exporter
 from otelprof.model import PROFILE_ID_BYTES, Attributes, Batch, Profile, SpanRecord
+from otelprof.primitives import Event
 from otelprof.processors.chain import ProcessorChain
 from otelprof.threads import OwnThread
 
@@ -52,7 +55,7 @@ class Pipeline:
         take_spans: hands over the spans that ended since the last call.
         resource: the attributes of the process, read anew at every flush.
         flush_s: seconds between two flushes.
-        on_tick: called about once a second until it returns True.
+        on_tick: called about once a second.
         limits: how much may wait for exporters, and where.
         backoff: when they try again.
         processors: what profiles and spans go through before they leave; none for as they are.
@@ -67,7 +70,7 @@ class Pipeline:
         take_spans: Callable[[], tuple[SpanRecord, ...]],
         resource: Callable[[], Attributes],
         flush_s: float,
-        on_tick: Callable[[], bool],
+        on_tick: Callable[[], object],
         limits: Limits,
         backoff: Backoff | None = None,
         processors: ProcessorChain | None = None,
@@ -91,9 +94,10 @@ class Pipeline:
     def _reset(self) -> None:
         self._wake = Event()
         self._errands: deque[Errand] = deque()
-        self._needs_tick = True
         self._mishaps = Mishaps()
         self._collected: Counter[str] = Counter()
+        self._readings = Readings()
+        self._held = Segments()  # drained for a reader, and not yet due to leave
         self._thread: OwnThread | None = None
         self._end: Errand | None = None
 
@@ -105,10 +109,12 @@ class Pipeline:
         """
         if self._thread is not None:
             return
-        errands = self._errands = deque()  # of its own: a worker that was given up may end later
+        # Of its own: a worker that was given up may end later.
+        errands = self._errands = deque()
+        readings = self._readings = Readings()
         self._is_first_look = True
         self._next_look_ns = 0
-        thread = OwnThread("worker", lambda: self._run(errands))
+        thread = OwnThread("worker", lambda: self._run(errands, readings))
         started: list[Lane] = []
         try:
             for lane in self._lanes.values():
@@ -122,11 +128,18 @@ class Pipeline:
             raise
         self._thread = thread
 
-    def flush(self, timeout_s: float) -> bool:
-        """Drain and deliver now; True if everything was delivered within `timeout_s` seconds."""
+    def flush(self, timeout_s: float, *, before_end: bool = False) -> bool:
+        """Drain and deliver now; True if everything was delivered within `timeout_s` seconds.
+
+        With `before_end`, after which the process may end without another word, what was not is said.
+        """
         if self._thread is None:
             return True
-        return self._ask(timeout_s, is_last=False).wait(timeout_s)
+        errand = self._ask(timeout_s, is_last=False)
+        is_complete = errand.wait(timeout_s)
+        if before_end and not is_complete:
+            self._say_what_is_left(errand, timeout_s)
+        return is_complete
 
     def shutdown(self, timeout_s: float) -> bool:
         """Flush and end the threads within `timeout_s` seconds. What could not be sent is said in one line.
@@ -142,6 +155,11 @@ class Pipeline:
         self._thread = self._end = None
         self._say_what_is_left(errand, timeout_s)
         return is_complete
+
+    def read(self, reading: Reading) -> None:
+        """Have the worker turn `reading`. From any thread; returns at once."""
+        self._readings.ask(reading)
+        self._wake.set()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, with nothing of the parent's."""
@@ -176,21 +194,23 @@ class Pipeline:
         deadline_ns = self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
         return Errand(parts, deadline_ns, is_last=is_last)
 
-    def _run(self, errands: "deque[Errand]") -> None:
+    def _run(self, errands: "deque[Errand]", readings: Readings) -> None:
         with instrumentation_suppressed():
             next_flush_ns = self._clock.monotonic_ns() + self._flush_ns
             while True:
-                if not errands:
+                if not errands and not readings.are_waiting():
                     due_s = (next_flush_ns - self._clock.monotonic_ns()) / NS_PER_S
                     self._clock.wait(self._wake, min(_TICK_S, due_s))
                 self._wake.clear()
-                for step in (self._watch, *(collector.tick for collector in self._collectors)):
+                for step in (self._on_tick, *(collector.tick for collector in self._collectors)):
                     self._mishaps.survives("a look at the application", step)
+                if readings.are_waiting():
+                    self._turn(readings)
                 now_ns = self._clock.monotonic_ns()
                 if errands:
                     next_flush_ns = now_ns + self._flush_ns
                     errand = errands.popleft()
-                    self._flush(errand)
+                    self._flush(errand, readings)
                     if errand.is_last:
                         while errands:
                             errands.popleft().cancel()
@@ -200,9 +220,6 @@ class Pipeline:
                 if now_ns >= next_flush_ns:
                     next_flush_ns = now_ns + self._flush_ns
                     self._mishaps.survives(_COLLECTING, lambda: self._collect(_BUILD_S))
-
-    def _watch(self) -> None:
-        self._needs_tick = self._needs_tick and not self._on_tick()
 
     def _look_around(self) -> None:
         """Have exporters built in the first second, and now and then see what dead processes have left."""
@@ -234,13 +251,15 @@ class Pipeline:
             self._put(parcel, depot, "adopted")
         depot.bound()
 
-    def _flush(self, errand: Errand) -> None:
+    def _flush(self, errand: Errand, readings: Readings) -> None:
         """Collect, and have every lane deliver by the deadline; wait for that only if it is the end."""
         for lane in self._lanes.values():
             lane.hold()
             errand.given_up[lane.name] = lane.ledger.given_up()
         build_s = min(_BUILD_S, self._left_s(errand) / 2)
         self._mishaps.survives(_COLLECTING, lambda: self._collect(build_s))
+        if errand.is_last:
+            readings.end(self._moment())
         if errand.is_last and not self._next_look_ns:  # programs may be too short for anything else
             self._wait_for(self._lanes.values(), min(_BUILD_S, self._left_s(errand) / 2))
             self._mishaps.survives(_LOOKING, self._look)
@@ -258,21 +277,42 @@ class Pipeline:
 
     def _collect(self, build_s: float) -> None:
         """Make one batch of everything since the last flush, and hand it over."""
-        drained: list[Profile] = []
-        for collector in self._collectors:
-            self._mishaps.survives(_COLLECTING, lambda: drained.extend(self._drained(collector)))  # noqa: B023 - at once
-        if not drained:
-            return  # the spans stay where they are, to leave beside the next profile
-        resource = self._current_resource()
-        profiles = self._processors.process([_completed(p, resource) for p in drained])
+        self._cut()
+        profiles = self._held.take()
         if not profiles:
-            return
+            return  # the spans stay where they are, to leave beside the next profile
         spans = self._processors.process_spans(self._take_spans())
         batch = Batch(tuple(profiles), spans, profiles[0].resource)
         self._collected["collected_profiles"] += len(profiles)
         self._collected["collected_samples"] += sum(map(len, profiles))
         if self._lanes:
-            self._hand_over(batch, resource, build_s)
+            self._hand_over(batch, self._current_resource(), build_s)
+
+    def _cut(self) -> None:
+        """Drain, for the next batch and for all windows that are open."""
+        drained: list[Profile] = []
+        for collector in self._collectors:
+            self._mishaps.survives(_COLLECTING, lambda: drained.extend(self._drained(collector)))  # noqa: B023 - at once
+        profiles = self._processed(drained) if drained else []
+        self._held.add(profiles)
+        self._readings.add(profiles)
+
+    def _processed(self, profiles: Sequence[Profile]) -> list[Profile]:
+        resource = self._current_resource()
+        return self._processors.process([_completed(p, resource) for p in profiles])
+
+    def _turn(self, readings: Readings) -> None:
+        """Do what readers have asked for."""
+        asked, moment = readings.asked(), self._moment()
+        if any(reading.is_cut for reading in asked):
+            self._mishaps.survives(_COLLECTING, self._cut)
+        for reading in asked:
+            self._mishaps.survives(
+                "reading", partial(readings.turn, reading, moment, self._processed)
+            )
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock.unix_ns(), self._clock.monotonic_ns())
 
     def _drained(self, collector: Collector) -> list[Profile]:
         """What a collector has, without profiles that break a rule: those of others are not trusted to be right."""
@@ -335,7 +375,7 @@ class Pipeline:
 
     def _say_what_is_left(self, errand: Errand, timeout_s: float) -> None:
         is_late = bool(errand.missing())
-        left = errand.left or (self._left() if is_late else "")
+        left = errand.left or (self._left() if is_late or not errand.is_last else "")
         if left:
             _log.warning("otelprof: %s", left)
         elif is_late:

@@ -120,7 +120,7 @@ class SpanRecorder(SpanProcessor):
                 trace_id=context.trace_id.to_bytes(TRACE_ID_BYTES, "big"),
                 span_id=context.span_id.to_bytes(SPAN_ID_BYTES, "big"),
                 parent_span_id=b""
-                if parent is None or parent.is_remote
+                if parent is None
                 else parent.span_id.to_bytes(SPAN_ID_BYTES, "big"),
                 local_root_span_id=root.to_bytes(SPAN_ID_BYTES, "big"),
                 name=span.name,
@@ -150,18 +150,20 @@ class SpanRecorder(SpanProcessor):
         return True
 
 
-def record_spans_of_provider(recorder: SpanRecorder) -> bool:
-    """Add `recorder` to the global tracer provider. False as long as there is none of the SDK's."""
-    add = getattr(trace.get_tracer_provider(), "add_span_processor", None)
+def record_spans_of_provider(
+    recorder: SpanRecorder, provider: trace.TracerProvider | None = None
+) -> bool:
+    """Add `recorder` to `provider`, else to the global one. False as long as that is none of the SDK's."""
+    add = getattr(provider or trace.get_tracer_provider(), "add_span_processor", None)
     if add is None:
         return False
     add(recorder)
     return True
 
 
-def current_resource() -> Attributes:
-    """The resource of the global tracer provider, read anew since it changes on fork; else the environment's."""
-    resource = getattr(trace.get_tracer_provider(), "resource", None)
+def current_resource(provider: trace.TracerProvider | None = None) -> Attributes:
+    """The resource of `provider`, else of the global one, read anew since it changes on fork; else the environment's."""
+    resource = getattr(provider or trace.get_tracer_provider(), "resource", None)
     if not isinstance(resource, Resource):
         # Not `Resource.create`: it starts threads, which Python refuses at exit.
         unnamed = Resource({"service.name": "unknown_service"})

@@ -1,10 +1,13 @@
 """Threads of our own: daemons that never raise, and that collectors leave out of profiles."""
 
-import _thread
 import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+
+from otelprof import primitives
+from otelprof.primitives import Event, are_threads_greenlets, get_ident
 
 _log = logging.getLogger("otelprof")
 
@@ -13,15 +16,51 @@ _own: dict[int, int] = {}
 
 
 class OwnThread(threading.Thread):
-    """A daemon thread of otelprof's. What its body raises is logged once and ends only this thread."""
+    """A daemon thread of otelprof's. What its body raises is logged once and ends only this thread.
+
+    A real one also where gevent has patched `threading`, which then does not know it.
+    """
 
     def __init__(self, name: str, body: Callable[[], None]) -> None:
         super().__init__(name=_full(name), daemon=True)
         self._body = body
+        self._end: Event | None = None  # where `threading` does not know the thread
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            RuntimeError: Python refuses a thread.
+        """
+        if not are_threads_greenlets():
+            super().start()
+            return
+        self._end = Event()
+        primitives.start_new_thread(self.run, ())
 
     def run(self) -> None:
         """Run the body and keep its errors from the application."""
-        _run(self.name, self._body)
+        try:
+            _run(self.name, self._body)
+        finally:
+            if self._end is not None:
+                self._end.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, `timeout` seconds at most."""
+        if self._end is None:
+            super().join(timeout)
+        else:
+            self._end.wait(timeout)
+
+    def is_alive(self) -> bool:
+        """Whether it has started and not ended."""
+        return super().is_alive() if self._end is None else not self._end.is_set()
+
+    def _delete(self) -> None:
+        # Where gevent has patched `threading` since the start, that looks for another thread than this.
+        with suppress(KeyError):
+            super()._delete()  # type: ignore[misc] # private, and in every CPython that we run on
 
 
 def run_soon(name: str, body: Callable[[], None]) -> None:
@@ -32,11 +71,11 @@ def run_soon(name: str, body: Callable[[], None]) -> None:
     Raises:
         RuntimeError: Python refuses a thread.
     """
-    _thread.start_new_thread(_run, (_full(name), body))
+    primitives.start_new_thread(_run, (_full(name), body))
 
 
 def own_threads() -> dict[int, int]:
-    """Our threads that run now: by `threading.get_ident`, the kernel's id."""
+    """Our threads that run now: by ident, the kernel's id."""
     return dict(_own)  # in one step under the GIL: ids are hashed without Python code
 
 
@@ -50,7 +89,7 @@ def _full(name: str) -> str:
 
 
 def _run(name: str, body: Callable[[], None]) -> None:
-    ident = threading.get_ident()
+    ident = get_ident()
     _own[ident] = threading.get_native_id()
     try:
         body()

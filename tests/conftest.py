@@ -1,5 +1,6 @@
 """What all tests share: the golden files, and the pprof tool."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from opentelemetry.context.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 import otelprof
-from otelprof import labels
+from otelprof import labels, unknown_settings
 from tests.e2e.backends import programs
 from tests.support import core
 from tests.support.fake_core import FakeCore
@@ -67,6 +68,14 @@ class ForeignContext:
 def foreign_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another tool's runtime context in the place of OpenTelemetry's."""
     monkeypatch.setattr(otel_context, "_RUNTIME_CONTEXT", ForeignContext())
+
+
+@pytest.fixture(autouse=True)
+def settings_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables such as `OTELPROF_SOAK_S` are the tests' own: the profiler does not say that it knows none of them."""
+    monkeypatch.setattr(
+        unknown_settings, "said", {name for name in os.environ if "OTELPROF" in name}
+    )
 
 
 @pytest.fixture(autouse=True)

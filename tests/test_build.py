@@ -178,6 +178,7 @@ def test_the_core_is_installed_without_its_sources(sdist: Path, tmp_path: Path) 
         f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     ]
     assert (outcome.package / "_core.pyi").exists()
+    assert (outcome.package / "report" / "page" / "main.js").exists()
     assert not [path for path in tmp_path.rglob("*") if path.suffix in {".c", ".h"}]
     assert _import_of("otelprof._core", tmp_path).stdout.strip() == str(outcome.core[0])
 

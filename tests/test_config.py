@@ -15,10 +15,12 @@ from otelprof.exporter_settings import (
     SERIES_LABELS,
     FileSettings,
     HttpSettings,
+    LocalSettings,
     OtlpSettings,
     PyroscopeSettings,
     shown_url,
 )
+from otelprof.pull_settings import PullSettings
 from otelprof.scalar_settings import parse_bool, parse_duration_s, parse_headers
 from tests.support.settings import HTTP, VARIABLES
 
@@ -111,6 +113,13 @@ READ = [
     ("OTELPROF_FILE_MAX_SIZE", "none", "file.max_size_bytes", None),
     ("OTELPROF_FILE_MAX_AGE", "7d", "file.max_age_s", 7 * 86_400.0),
     ("OTELPROF_FILE_MAX_AGE", "90m", "file.max_age_s", 5_400.0),
+    ("OTELPROF_PULL", "unix:/run/shop/{pid}.sock", "pull.address", "unix:/run/shop/{pid}.sock"),
+    ("OTELPROF_PULL_TOKEN", "a-token-of-length", "pull.token", "a-token-of-length"),
+    ("OTELPROF_PULL_INSECURE", "true", "pull.insecure", True),
+    ("OTELPROF_LOCAL_DIRECTORY", "/srv/run", "local.directory", Path("/srv/run")),
+    ("OTELPROF_LOCAL_MAX_SIZE", "none", "local.max_size_bytes", None),
+    ("OTELPROF_LOCAL_MAX_SIZE", "64MiB", "local.max_size_bytes", 64 * 1024**2),
+    ("OTELPROF_LOCAL_MAX_AGE", "12h", "local.max_age_s", 43_200.0),
 ]
 
 
@@ -167,6 +176,8 @@ class TestDefaults:
                 max_size_bytes=1024**3,
                 max_age_s=None,
             ),
+            local=LocalSettings(directory=None, max_size_bytes=1024**3, max_age_s=7 * 86_400.0),
+            pull=PullSettings(address="", token="", insecure=False),
         )
 
     @pytest.mark.parametrize("variable", VARIABLES)

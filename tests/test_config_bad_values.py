@@ -27,7 +27,17 @@ BAD = {
     "OTELPROF_FILE_NAME": ["{service}", "{begin}/x", "{begin}-{x}", ".{begin}"],
     "OTELPROF_FILE_MAX_COUNT": ["0", "-1", "1.5", "many", "1e3", "9" * 20],
     "OTELPROF_FILE_MAX_SIZE": ["0", "0KiB", "-1", "1GB", "64 MB", "large", "9" * 20],
+    "OTELPROF_LOCAL_MAX_SIZE": ["0", "-1", "1GB", "large"],
+    "OTELPROF_LOCAL_MAX_AGE": ["0", "-1h", "1w", "old"],
     "OTELPROF_FILE_MAX_AGE": ["0", "0d", "-1h", "1.5d", "1w", "old", "9" * 20],
+    # The last ones could be listened at; that is not safe without the other two settings.
+    "OTELPROF_PULL": [
+        *(":6060", "shop:6060", "127.0.0.1:66000", "127.0.0.1:6069-6060", "0-9", "6060-6160"),
+        *("unix:run.sock", "unix:/run/", "unix:/" + "x" * 100, "http://127.0.0.1:6060", "[::1"),
+        *("127.0.0.1:6060", "6060", "[::1]:0", "0.0.0.0:6060"),
+    ],
+    "OTELPROF_PULL_TOKEN": ["short", "x" * 15, "x" * 15 + " x", "ü" * 16],
+    "OTELPROF_PULL_INSECURE": ["yes", "1"],
     **{
         f"OTELPROF_{name}": bad
         for exporter in ("PYROSCOPE", "HTTP")
@@ -62,13 +72,14 @@ class TestBadValues:
         (record,) = caplog.records
         assert (record.name, record.levelno) == ("otelprof", logging.WARNING)
         # Headers carry credentials, which have no place in a log.
-        shown = "…" if variable.endswith("_HEADERS") else text.strip()
+        shown = "…" if variable.endswith(("_HEADERS", "_TOKEN")) else text.strip()
         assert record.getMessage().startswith(f"{variable}={shown!r} is not used: ")
 
     def test_are_tried_for_every_variable_that_has_some(self) -> None:
         takes_anything = {
             "OTELPROF_EXPORTER",
             "OTELPROF_FILE_DIR",
+            "OTELPROF_LOCAL_DIRECTORY",
             "OTELPROF_OUTPUT",
             "OTELPROF_STATE_DIR",
         }

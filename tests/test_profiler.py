@@ -32,6 +32,7 @@ from tests.support.servers import (
     blackhole,
     grpc_receiver,
     http_receiver,
+    otlp_variables,
     refusing_port,
 )
 from tests.support.sockets import serving
@@ -46,21 +47,11 @@ def running_with(sampler: str, exporter: str) -> list[str]:
     return sorted([*SAMPLER_THREADS[sampler], f"otelprof-{exporter}", "otelprof-worker"])
 
 
-PROTOCOLS = ("grpc", "http/protobuf")
-
-
-def otlp(protocol: str, address: str) -> dict[str, str]:
-    return {
-        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-        "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT": ENDPOINTS[protocol](address),
-    }
-
-
 class TestSettings:
     @pytest.mark.parametrize(
         ("name", "value"), [("rat_hz", 100), ("rate_hz", 0), ("collect", ("nothing",))]
     )
-    def test_that_cannot_be_used_are_the_callers_mistake(self, name: str, value: object) -> None:
+    def test_that_cannot_be_used_are_the_callers_mistake(self, name: str, value: Any) -> None:
         with pytest.raises(ConfigError, match=r"rat_hz|rate_hz|nothing"):
             otelprof.Profiler(None, **{name: value})
 
@@ -274,12 +265,14 @@ class TestEnding:
         assert [(each.code, each.said) for each in finished.values()] == [(0, [])] * 4
 
     @pytest.mark.parametrize("network", ["refusing", "silent"])
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", ENDPOINTS)
     def test_with_nobody_listening_it_is_over_in_time(
         self, tmp_path: Path, protocol: str, network: str
     ) -> None:
         with refusing_port() if network == "refusing" else blackhole() as address:
-            finished = run_target("exits.py", "7", cwd=tmp_path, variables=otlp(protocol, address))
+            finished = run_target(
+                "exits.py", "7", cwd=tmp_path, variables=otlp_variables(protocol, address)
+            )
         elapsed_s = (finished.reaped_ns - finished.facts["done_ns"]) / 1e9
         assert finished.code == 7
         assert elapsed_s <= EXIT_LIMIT_S + SLACK_S
@@ -289,19 +282,19 @@ class TestEnding:
         if network == "refusing":
             assert len([line for line in finished.said if address in line]) == 1, finished.err
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", ENDPOINTS)
     def test_what_nobody_took_is_delivered_by_the_next_process(
         self, tmp_path: Path, protocol: str
     ) -> None:
         with refusing_port() as address:
-            variables = otlp(protocol, address)
+            variables = otlp_variables(protocol, address)
             first = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
         assert [line for line in first.said if "wait on the disk for the next process" in line]
         port = int(address.rpartition(":")[2])
         with (
             grpc_receiver(port=port) if protocol == "grpc" else http_receiver(port=port) as receiver
         ):
-            second = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+            second = run_target("exits.py", "0", "built", cwd=tmp_path, variables=variables)
             arrived = list(receiver.requests)
         assert (second.code, second.said) == (0, [])
         pids = [
@@ -313,7 +306,7 @@ class TestEnding:
         ]
         assert sorted(pids) == sorted([first.facts["pid"], second.facts["pid"]])
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", ENDPOINTS)
     def test_in_the_middle_of_an_export_it_is_over_in_time(
         self, tmp_path: Path, protocol: str
     ) -> None:
@@ -325,7 +318,7 @@ class TestEnding:
             is_closing.wait()
 
         with serving(keep_waiting) as address:
-            variables = {**otlp(protocol, address), "OTELPROF_FLUSH": "100ms"}
+            variables = {**otlp_variables(protocol, address), "OTELPROF_FLUSH": "100ms"}
             finished = run_target("exits.py", "7", go, cwd=tmp_path, variables=variables)
         assert go.exists()
         assert finished.code == 7
@@ -335,7 +328,7 @@ class TestEnding:
     def test_a_silent_receiver_does_not_cost_the_file_its_profile(self, tmp_path: Path) -> None:
         with blackhole() as address:
             variables = {
-                **otlp("http/protobuf", address),
+                **otlp_variables("http/protobuf", address),
                 "OTELPROF_EXPORTER": "otlp,file",
                 "OTELPROF_FILE_DIR": str(tmp_path / "out"),
             }
@@ -343,11 +336,11 @@ class TestEnding:
         assert finished.code == 0
         assert len(read_all(tmp_path / "out")) == 1
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", ENDPOINTS)
     def test_somebody_listening_gets_the_rest(self, tmp_path: Path, protocol: str) -> None:
         with grpc_receiver() if protocol == "grpc" else http_receiver() as receiver:
-            variables = otlp(protocol, receiver.address)
-            finished = run_target("exits.py", "0", cwd=tmp_path, variables=variables)
+            variables = otlp_variables(protocol, receiver.address)
+            finished = run_target("exits.py", "0", "built", cwd=tmp_path, variables=variables)
             assert len(receiver.requests) == 1
         assert (finished.code, finished.said) == (0, [])
 
@@ -369,94 +362,3 @@ class TestEnding:
             wait_for_line(process, "done_ns")
             process.send_signal(number)
             assert finish(process).code == -number
-
-
-@pytest.mark.usefixtures("sampler")
-class TestForking:
-    @pytest.mark.parametrize("way", ["fork", "multiprocessing"])
-    def test_a_child_leaves_its_own_file(self, tmp_path: Path, way: str) -> None:
-        variables = {"OTELPROF_OUTPUT": "out.pb.gz"}
-        finished = run_target("forks.py", way, cwd=tmp_path, variables=variables)
-        assert (finished.code, finished.said) == (0, [])
-        (child,) = finished.facts["children"]
-        assert {name for name in names_in(tmp_path) if name.endswith(".pb.gz")} == {
-            "out.pb.gz",
-            f"out-{child}.pb.gz",
-        }
-        mine, theirs = read(tmp_path / "out.pb.gz"), read(tmp_path / f"out-{child}.pb.gz")
-        assert mine.pids() == {finished.facts["pid"]}
-        assert theirs.pids() == {child}
-        assert [span.name for span in mine.spans] == ["before", "around", "after"]
-        assert "child" in [span.name for span in theirs.spans]
-        assert not {"before", "after"} & {span.name for span in theirs.spans}
-        assert set(theirs.labels()["burn_child"]) == {"child"}
-        assert not {"burn_before", "burn_after"} & theirs.labels().keys()
-        assert "burn_child" not in mine.labels()
-        assert mine.labels()["burn_before"]["before"] > 0
-        assert mine.labels()["burn_after"]["after"] > 0
-
-    def test_all_processes_write_to_one_directory(self, tmp_path: Path) -> None:
-        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
-        ways = ("fork", "multiprocessing")
-        finished = run_target("forks.py", *ways, cwd=tmp_path, variables=variables)
-        every = read_all(tmp_path / "out")
-        pids = {finished.facts["pid"], *finished.facts["children"]}
-        assert {pid for left in every for pid in left.pids()} == pids
-        assert len(every) == 3
-        for name in names_in(tmp_path / "out"):
-            assert int(name.split("-")[1]) in pids
-
-    @pytest.mark.parametrize("way", ["exit", "execute"])
-    def test_a_child_that_is_over_at_once_leaves_and_says_nothing(
-        self, tmp_path: Path, way: str
-    ) -> None:
-        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
-        finished = run_target("forks.py", way, cwd=tmp_path, variables=variables)
-        assert (finished.code, finished.said) == (0, [])
-        assert finished.facts["codes"] == [0]
-        assert finished.facts["stopped"] is True
-        left = {pid for each in read_all(tmp_path / "out") for pid in each.pids()}
-        assert left <= {finished.facts["pid"], *finished.facts["children"]}
-
-    def test_a_child_of_a_child_that_forks_at_once_leaves_its_own_file(
-        self, tmp_path: Path
-    ) -> None:
-        variables = {"OTELPROF_EXPORTER": "file", "OTELPROF_FILE_DIR": "out"}
-        finished = run_target("forks.py", "twice", cwd=tmp_path, variables=variables)
-        assert (finished.code, finished.said) == (0, [])
-        assert finished.facts["codes"] == [0]
-        (grandchild,) = finished.facts["children"]
-        (theirs,) = [left for left in read_all(tmp_path / "out") if left.pids() == {grandchild}]
-        assert set(theirs.labels()["burn_child"]) == {"child"}
-        assert "child" in [span.name for span in theirs.spans]
-        assert not {"before", "after"} & {span.name for span in theirs.spans}
-
-    def test_a_child_of_a_paused_program_is_paused(self, tmp_path: Path) -> None:
-        facts = run_target("profiled.py", "paused_fork", "out.pb.gz", cwd=tmp_path).facts
-        labels = read(tmp_path / f"out-{facts['child']}.pb.gz").labels()
-        assert "burn_later" in labels
-        assert "burn_paused" not in labels
-
-    def test_a_program_that_it_starts_does_not_overwrite_its_file(self, tmp_path: Path) -> None:
-        variables = {"OTELPROF_OUTPUT": "out.pb.gz"}
-        finished = run_target("exits.py", "start another", cwd=tmp_path, variables=variables)
-        assert (finished.code, finished.said) == (0, [])
-        assert len(read_all(tmp_path)) == 2
-
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
-    def test_a_child_sends_over_its_own_connection(self, tmp_path: Path, protocol: str) -> None:
-        with grpc_receiver() if protocol == "grpc" else http_receiver() as receiver:
-            variables = otlp(protocol, receiver.address)
-            finished = run_target("forks.py", "fork", "flush", cwd=tmp_path, variables=variables)
-            assert (finished.code, finished.said) == (0, [])
-            arrived = list(receiver.requests)
-        connections: dict[int, set[str]] = {}
-        for request in arrived:
-            (resource_profiles,) = request.message.resource_profiles
-            names = {item.key: item.value for item in resource_profiles.resource.attributes}
-            pid = names["process.pid"].int_value
-            connections.setdefault(pid, set()).add(request.connection)
-        parent, (child,) = finished.facts["pid"], finished.facts["children"]
-        assert set(connections) == {parent, child}
-        assert len(connections[parent]) == 1  # also after the fork
-        assert not connections[parent] & connections[child]

@@ -1,6 +1,5 @@
 """How a profiler goes on in a forked child: at once, and without holding it up."""
 
-import _thread
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +8,7 @@ from typing import NamedTuple
 import pytest
 
 import otelprof
-from otelprof import forks
-from otelprof import profiler as profiler_module
+from otelprof import forks, parts, primitives
 from otelprof.config import Config
 from otelprof.threads import OwnThread, own_native_ids
 from tests.support.pipelines import FakeCollector, FakeExporter
@@ -86,7 +84,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Forked]:
     collector.calls.clear()
     collector.was_ours.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(_thread, "start_new_thread", ask)
+        patched.setattr(primitives, "start_new_thread", ask)
         profiler.after_fork()
     assert collector.calls == []  # it holds nobody up
     yield Forked(profiler, collector, begin)
@@ -128,6 +126,28 @@ def test_stopped_before_that_it_does_not_go_on(forked: Forked) -> None:
     assert forked.collector.calls == [*RENEWED, "stop"]
     forked.profiler.start()
     assert forked.collector.calls == [*RENEWED, "stop", "start"]
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_child_of_one_that_only_manages_others_takes_samples_unless_they_were_paused(
+    forked: Forked, *, is_paused: bool
+) -> None:
+    forked.profiler._is_paused = is_paused
+    forked.profiler._is_left_to_workers = True
+    forked.profiler.health()
+    begun = RENEWED if is_paused else [*RENEWED, "resume"]
+    assert forked.collector.calls == [*begun, "start", "health"]
+
+
+def test_one_that_only_manages_others_takes_no_samples_until_it_is_asked_to(forked: Forked) -> None:
+    forked.profiler.health()
+    forked.collector.calls.clear()
+    forked.profiler.leave_to_workers()
+    forked.profiler.leave_to_workers()
+    assert forked.collector.calls == ["pause"]
+    forked.profiler.resume()
+    forked.profiler.leave_to_workers()
+    assert forked.collector.calls == ["pause", "resume", "pause"]
 
 
 def test_a_child_of_a_child_begins_anew(forked: Forked) -> None:
@@ -197,6 +217,6 @@ def test_a_fork_waits_for_the_constructors_of_otelprof_only(
     def load(*_: object) -> Callable[[Config], FakeExporter]:
         return build
 
-    monkeypatch.setattr(profiler_module, "load", load)
-    profiler_module._build_exporter(name, Config())
+    monkeypatch.setattr(parts, "load", load)
+    parts._build_exporter(name, Config())
     assert inside == [is_ours]

@@ -21,10 +21,10 @@ from tests.targets.burning import burn, tell
 way, answers, come = sys.argv[1], [], threading.Event()
 flush = Pipeline._flush
 
-def wait_and_flush(pipeline, errand):
+def wait_and_flush(pipeline, *given):
     while not come.wait(0.05):
         os.kill(os.getpid(), signal.SIGTERM)
-    flush(pipeline, errand)
+    flush(pipeline, *given)
 
 def on_signal(number, frame):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -38,6 +38,8 @@ def on_signal(number, frame):
 Pipeline._flush = wait_and_flush
 signal.signal(signal.SIGTERM, on_signal)
 profiler = otelprof.start(output="out.pb.gz", flush_s=3600)
+while not profiler.health()["passes"]:
+    burn(0.01)
 burn()
 done = profiler.flush(60) if way == "flush" else otelprof.stop(60)
 tell(done=done, answers=answers, again=otelprof.stop())
@@ -91,10 +93,10 @@ def test_a_start_may_be_undone_while_it_is_being_done() -> None:
 STARTED_IN_START = """
 import os, signal
 import otelprof
-from otelprof import profiler
+from otelprof import parts, profiler
 from tests.targets.burning import tell
 
-make, made = profiler._collectors, []
+make, made = parts.collectors_of, []
 
 def make_and_be_interrupted(*arguments):
     made.append(1)
@@ -102,7 +104,7 @@ def make_and_be_interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
     return make(*arguments)
 
-profiler._collectors = make_and_be_interrupted
+parts.collectors_of = make_and_be_interrupted
 signal.signal(signal.SIGTERM, lambda *_: otelprof.start(exporters=("none",)))
 otelprof.start(exporters=("none",))
 running = len(profiler._running)

@@ -260,7 +260,7 @@ class TestLocalRoots:
             pass
         records = traced.records()
         assert {record.local_root_span_id for record in records.values()} == {id_of(request)}
-        assert records["request"].parent_span_id == b""
+        assert records["request"].parent_span_id == REMOTE.span_id.to_bytes(8, "big")
         assert records["query"].parent_span_id == id_of(request)
         assert records["query"].trace_id == REMOTE.trace_id.to_bytes(16, "big")
 

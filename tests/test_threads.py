@@ -1,6 +1,5 @@
 """Our own threads: known by the kernel's id while they run, and never a nuisance."""
 
-import _thread
 import os
 import threading
 import time
@@ -8,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from otelprof import threads
+from otelprof import primitives, threads
 from otelprof.threads import OwnThread, own_native_ids, own_threads, run_soon
 
 TIMEOUT_S = 30.0
@@ -74,7 +73,7 @@ def test_nobody_waits_for_a_thread_that_is_to_run_soon(monkeypatch: pytest.Monke
     def ask(body: Callable[..., object], arguments: tuple[object, ...]) -> None:
         asked.append((body, arguments))
 
-    monkeypatch.setattr(_thread, "start_new_thread", ask)
+    monkeypatch.setattr(primitives, "start_new_thread", ask)
     run_soon("test", lambda: None)
     assert len(asked) == 1
 

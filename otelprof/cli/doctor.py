@@ -12,7 +12,7 @@ import click
 from otelprof.backoff import Backoff
 from otelprof.collectors.stack import core_collector
 from otelprof.config import Config
-from otelprof.environment import read_environment
+from otelprof.environment import read_environment, why_not_instrumented
 from otelprof.errors import ConfigError, ExporterError, OtelprofError
 from otelprof.exporter_settings import SECRET_FIELDS, shown_url
 from otelprof.extensions import COLLECTORS, EXPORTERS, load
@@ -28,7 +28,8 @@ _Row = tuple[str, str]
 def doctor() -> None:
     """Say which sampler would run in this environment and why, and every setting and where it is from.
 
-    A bad value in the environment is named first.
+    What is wrong is named first, on stderr: a bad value, a variable that begins with OTELPROF_ and is no setting, a
+    kind or an exporter that cannot be had, or that OpenTelemetry is told not to start the profiler.
     """
     config, sources = read_environment()
     build_chain(config)  # says what is wrong with the settings of processors
@@ -40,8 +41,10 @@ def doctor() -> None:
     _print_table([(name, _value(config, name, sources)) for name in _settings(config)])
 
 
-def _problems(config: Config) -> Iterator[OtelprofError]:
-    """What is wrong with what is asked for by name."""
+def _problems(config: Config) -> Iterator[OtelprofError | str]:
+    """What keeps us from starting, and what is wrong with what is asked for by name."""
+    if disabled := why_not_instrumented():
+        yield f"{disabled}: opentelemetry-instrument and otelprof run do not start the profiler"
     for kind in config.collect:
         try:
             load(COLLECTORS, kind, ConfigError)

@@ -1,159 +1,92 @@
 """`otelprof show`: what a profile says, in the terminal."""
 
-from collections.abc import Callable, Sequence
+import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal
 
 import click
 
-from otelprof import summary
-from otelprof.builder import merged
-from otelprof.errors import FormatError, OtelprofError
-from otelprof.formats import pprof, spans_jsonl
-from otelprof.formats.spans_jsonl import spans_path
-from otelprof.model import Profile, SpanRecord
+from otelprof.cli import show_json, show_text
+from otelprof.cli.inputs import InputType, Loaded, load
+from otelprof.cli.selection import select
 
-_NS_PER_MS = 1e6
-_NS_PER_S = 1e9
+NOT_ENOUGH_DATA = 4  # the exit code
 
-_Item = TypeVar("_Item")
-
-
-class Shown:
-    """Profiles of one or more files, added up, and the spans beside them."""
-
-    def __init__(self, profiles: list[Profile], spans: list[SpanRecord]) -> None:
-        self.profiles = profiles
-        self.spans = spans
-
-
-def load(paths: Sequence[Path]) -> Shown:
-    """Read profiles and the spans beside them.
-
-    Raises:
-        OtelprofError: a file cannot be read; the message names it.
-    """
-    profiles: list[Profile] = []
-    spans: list[SpanRecord] = []
-    for path in paths:
-        profiles.extend(_read(path, pprof.decode))
-        if spans_path(path).exists():
-            spans.extend(_read(spans_path(path), spans_jsonl.decode))
-    return Shown(merged(profiles), spans)
-
-
-def _read(path: Path, decode: Callable[[bytes], list[_Item]]) -> list[_Item]:
-    try:
-        return decode(path.read_bytes())
-    except (OSError, FormatError) as error:
-        raise OtelprofError(f"{path}: {error}") from error
-
-
-def describe(shown: Shown) -> str:
-    """One line: how long, how much, how many spans."""
-    totals = summary.total_ns(shown.profiles)
-    seconds = max((p.duration_ns for p in shown.profiles), default=0) / _NS_PER_S
-    cpu = totals.get("cpu", 0) / _NS_PER_S
-    lost = {reason: n for p in shown.profiles for reason, n in p.losses if n}
-    losses = "".join(f", {n} {reason}" for reason, n in lost.items())
-    return f"{seconds:.1f} s, {cpu:.2f} s CPU, {len(shown.spans)} spans{losses}"
+By = Literal["all", "function", "span", "tree"]
 
 
 @click.command(short_help="Print where the time of a profile went.")
-@click.argument("profile", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=InputType())
 @click.option(
-    "--by", type=click.Choice(["function", "span"]), default="function", show_default=True
+    "--by",
+    type=click.Choice(["function", "span", "tree"]),
+    help="One table only: functions, spans by name, or the call tree; else functions and tree.",
+)
+@click.option(
+    "--span", default="", metavar="NAME|ID", help="Only what ran in such spans and below."
+)
+@click.option("--trace", default="", metavar="ID", help="Only what ran in this trace.")
+@click.option(
+    "--endpoint",
+    default="",
+    metavar="ROUTE",
+    help="Only what ran for this route, or below an outermost span of this name.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "md"]),
+    default="text",
+    show_default=True,
 )
 @click.option(
     "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows at most."
 )
-def show(profile: tuple[Path, ...], by: str, limit: int) -> None:
-    """Print where the time of PROFILE went: a pprof file, or several to be added up.
-
-    Spans are read from `NAME.spans.jsonl` beside `NAME.pb.gz`. A directory stands for all its profiles.
-    """
-    shown = load(profile_files(profile))
-    click.echo(describe(shown))
-    click.echo()
-    if by == "span":
-        _print_spans(summary.by_span(shown.profiles, shown.spans), limit)
-    else:
-        _print_functions(summary.by_function(shown.profiles), limit)
-
-
-def profile_files(paths: Sequence[Path]) -> list[Path]:
-    """`paths`, with the profiles in a directory in its place.
-
-    Raises:
-        OtelprofError: a directory has none.
-    """
-    files: list[Path] = []
-    for path in paths:
-        found = sorted(path.glob("*.pb.gz")) if path.is_dir() else [path]
-        if not found:
-            raise OtelprofError(f"{path}: no *.pb.gz in this directory")
-        files.extend(found)
-    return files
-
-
-def _print_functions(times: list[summary.FunctionTime], limit: int) -> None:
-    rows = [
-        (
-            _ms(time.self_cpu_ns),
-            _ms(time.total_cpu_ns),
-            _ms(time.self_wall_ns),
-            _ms(time.total_wall_ns),
-            time.function,
-        )
-        for time in times[:limit]
-    ]
-    _print_table(("self CPU", "total CPU", "self wall", "total wall", "function"), rows)
-    _say_rest(len(times), limit)
-
-
-def _print_spans(times: list[summary.SpanTime], limit: int) -> None:
-    header = ("count", "mean", "total", "CPU", "on thread", "waiting", "span", "mostly in")
-    rows = [
-        (
-            str(time.count or ""),
-            _ms(time.mean_ns) if time.count else "",
-            _ms(time.duration_ns) if time.count else "",
-            _ms(time.cpu_ns),
-            _ms(time.wall_ns),
-            _ms(time.waiting_ns) if time.count else "",
-            time.name,
-            _mostly_in(time),
-        )
-        for time in times[:limit]
-    ]
-    _print_table(header, rows, left_columns=2)
-    _say_rest(len(times), limit)
-
-
-def _mostly_in(time: summary.SpanTime) -> str:
-    functions = summary.top_functions(time)
-    if not functions or not time.wall_ns:
-        return "-"
-    return f"{functions[0].function} {functions[0].self_wall_ns / time.wall_ns:.0%}"
-
-
-def _print_table(
-    header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, left_columns: int = 1
+def show(  # noqa: PLR0913 - what can be chosen
+    *,
+    inputs: tuple[Path, ...],
+    by: By | None,
+    span: str,
+    trace: str,
+    endpoint: str,
+    format_name: str,
+    limit: int,
 ) -> None:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    right = len(header) - left_columns
-    for row in (header, *rows):
-        cells = [
-            cell.rjust(width) if column < right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
+    """Print where the time of IN went: the functions that took most of it, and who called them.
+
+    IN is a pprof or OTLP file, whatever its name, a directory, which stands for all profiles in it, or a run that is
+    kept on this machine: its name, as much of it as tells it apart, or "latest". Several are added up. Spans are read
+    from NAME.spans.jsonl beside NAME.pb.gz, and from OTHER.spans.jsonl beside any other file.
+
+    "on thread" is time in which a thread ran or was blocked in a span, "waiting" the rest of its duration: its task was
+    suspended, or nothing sampled it.
+
+    \b
+    Examples:
+      otelprof show latest
+      otelprof show --by span out.pb.gz
+      otelprof show --endpoint "/checkout" --by tree latest
+      otelprof show --format json latest | jq .functions
+
+    \b
+    Exit code:
+      0 done   1 error   2 wrong usage   4 no samples in what was chosen
+    """  # noqa: D301 - click looks for the character
+    loaded = load(inputs)
+    chosen = select(loaded, span=span, trace=trace, endpoint=endpoint)
+    is_part = bool(span or trace or endpoint)
+    if is_part and not any(map(len, chosen.profiles)):
+        click.echo(f"otelprof: {len(chosen.spans)} spans, but no samples in them", err=True)
+        sys.exit(NOT_ENOUGH_DATA)
+    chosen.removed_files = loaded.removed_files
+    chosen.unreadable_files = loaded.unreadable_files
+    _print(chosen, format_name, by or "all", limit)
 
 
-def _say_rest(rows: int, limit: int) -> None:
-    if rows > limit:
-        click.echo(f"{limit} of {rows} rows shown; -n {rows} for all")
-
-
-def _ms(ns: float) -> str:
-    return f"{ns / _NS_PER_MS:,.1f} ms"
+def _print(loaded: Loaded, format_name: str, by: By, limit: int) -> None:
+    if format_name == "json":
+        click.echo(show_json.encode(loaded, limit))
+        return
+    blocks = show_text.blocks(loaded, by, limit)
+    click.echo(show_text.markdown(blocks) if format_name == "md" else show_text.text(blocks))

@@ -5,7 +5,6 @@ is on the disk before any lane sees it. See docs/decisions/0012.
 """
 
 import logging
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from otelprof.delivery.limits import Limits
 from otelprof.delivery.parcel import Parcel
 from otelprof.forks import kept_whole
 from otelprof.model import Attributes, Batch
+from otelprof.primitives import Lock
 from otelprof.storage.adoption import Adopted, Adoption
 from otelprof.storage.manifest import Manifest, service_of
 from otelprof.storage.owned import space_of
@@ -43,7 +43,7 @@ class Depot:
         self._clock = clock
         self._give_up = give_up
         self._spool = None if limits.directory is None else Spool(limits.directory / "spool")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._parcels: OrderedDict[int, Parcel] = OrderedDict()  # by `id`, oldest first
         self._fresh: list[Parcel] = []
         self._destinations: dict[str, str] = {}

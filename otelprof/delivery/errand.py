@@ -4,21 +4,11 @@ Whoever asks may be a signal's handler in the middle of the same, so nothing her
 thread could hold already.
 """
 
-import threading
 from collections.abc import Collection
 
+from otelprof.primitives import Event
+
 WORKER = ""  # the part that is no lane
-
-
-class Event(threading.Event):
-    """One that a signal's handler may set, clear and wait for in the middle of the same.
-
-    `threading.Event` holds a Lock meanwhile, for which its own thread would wait for ever.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cond = threading.Condition(threading.RLock())
 
 
 class Errand:

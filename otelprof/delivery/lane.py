@@ -8,7 +8,6 @@ its single probe.
 import errno
 import logging
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Protocol, get_args
 
 from otelprof.backoff import MAX_RETRY_AFTER_S, Backoff
 from otelprof.clock import NS_PER_S, Clock
-from otelprof.delivery.errand import Errand, Event
+from otelprof.delivery.errand import Errand
 from otelprof.delivery.ledger import Ledger, Reason, Source
 from otelprof.delivery.mishaps import Mishaps
 from otelprof.delivery.pace import Pace
@@ -26,6 +25,7 @@ from otelprof.delivery.suppression import instrumentation_suppressed
 from otelprof.errors import FormatError, OtelprofError
 from otelprof.interfaces import Exporter, Outcome, Verdict
 from otelprof.model import Batch
+from otelprof.primitives import Event, Lock
 from otelprof.threads import OwnThread
 
 _log = logging.getLogger("otelprof")
@@ -95,10 +95,13 @@ class Lane:
         self._backoff = backoff
         self._exporter: Exporter | None = None
         self._is_forked = False
+        self._known_deaf = (
+            ""  # why the receiver took nothing from a parent process; until we have tried
+        )
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._wake = Event()
         self._thread: OwnThread | None = None
         self._parcels: deque[Parcel] = deque()
@@ -164,9 +167,9 @@ class Lane:
         self._wake.set()
 
     def left(self) -> str:
-        """What waits, in words; empty if nothing does. From any thread."""
+        """What waits, in words; empty if nothing does, or if a parent process has said it. From any thread."""
         parcels = list(self._parcels)
-        if not parcels:
+        if not parcels or self._is_in_vain():
             return ""
         kept = sum(parcel.profiles for parcel in parcels if parcel.stored is not None)
         lost = sum(parcel.profiles for parcel in parcels if parcel.stored is None)
@@ -178,6 +181,8 @@ class Lane:
     def after_fork(self) -> None:
         """In a forked child: have nothing of the parent's but the exporter, which is told."""
         self.ledger = Ledger()
+        if self._waiting.failures:
+            self._known_deaf = self._waiting.reason or "retry"
         self._begin()
         self.is_built = Event()
         if self._exporter is None:
@@ -191,9 +196,8 @@ class Lane:
             before.join()  # it may have been given up inside an export, and that is for one thread at a time
         with instrumentation_suppressed():
             while True:
-                if (
-                    not self._errands
-                ):  # else one of a thread that was given up, which may have taken our wake-up
+                # An errand may be there of a thread that was given up, which may have taken our wake-up.
+                if not self._errands:
                     self._clock.wait(self._wake, self._sleep_s())
                 self._wake.clear()
                 self._safely(self._prepare)
@@ -207,8 +211,7 @@ class Lane:
     def _safely(self, step: Callable[[], None]) -> None:
         """Take a step. A mistake of ours must neither end the lane nor be made in a hurry."""
         if not self._mishaps.survives(f"the delivery to {self.name}", step):
-            pause_ns = round(_MISHAP_S * NS_PER_S)
-            self._waiting.not_before_ns = self._clock.monotonic_ns() + pause_ns
+            self._waiting.not_before_ns = self._clock.monotonic_ns() + round(_MISHAP_S * NS_PER_S)
 
     def _prepare(self) -> None:
         """Build the exporter, which imports what it needs. Not at exit, if it can be helped.
@@ -250,7 +253,7 @@ class Lane:
         """Deliver everything by the deadline."""
         is_complete = False
         try:
-            while self._parcels:
+            while self._parcels and not (errand.is_last and self._is_in_vain()):
                 left_s = (errand.deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
                 if left_s <= 0 or not self._deliver_next(left_s, is_last=errand.is_last):
                     break
@@ -260,6 +263,12 @@ class Lane:
             is_complete = not self._parcels and not given_up
         finally:
             errand.report(self.name, is_complete=is_complete)
+
+    def _is_in_vain(self) -> bool:
+        """Whether the receiver has just taken nothing from a parent process, and all is on the disk for others."""
+        return bool(self._known_deaf) and all(
+            parcel.stored is not None for parcel in list(self._parcels)
+        )
 
     def _deliver_what_is_due(self) -> None:
         while self._parcels and not self._errands and not self._is_held:
@@ -275,6 +284,7 @@ class Lane:
             parcel = self._in_hand = self._parcels[0]
             self._lost = None
         outcome = self._exported(parcel, min(left_s, self._timeout_s))
+        self._known_deaf = ""
         self.ledger.deliver_bytes(outcome.delivered_bytes)
         now_ns = self._clock.monotonic_ns()
         if self._is_past_patience(outcome, now_ns):

@@ -7,9 +7,10 @@ Every batch that comes in is entered as waiting, and leaves that state for exact
 What is left was on the disk when the pipeline ended: for the next one, which adopts it.
 """
 
-import threading
 from collections.abc import Mapping
 from typing import Literal
+
+from otelprof.primitives import Lock
 
 Source = Literal["collected", "adopted"]
 
@@ -33,7 +34,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._counts: dict[str, int] = {}
 
     def counts(self) -> Mapping[str, int]:

@@ -7,9 +7,10 @@
           samples         stack_index, link_index, one value; no timestamps (the shape that every receiver takes)
 
 What a receiver gets is one value type for each kind: CPU as a count of periods, since receivers multiply
-it with the period (Pyroscope names it `process_cpu`), anything else as its weight. With `full` all value
-types leave, under one `profile_id`, with the sample labels as attributes: that loses nothing, and is for
-our own files only, as each sample attribute becomes a series label in Pyroscope.
+it with the period (Pyroscope names it `process_cpu`), anything else as its weight. A profile whose counts are
+all 0 does not leave: Parca refuses a request with a profile that has no sample, and all others in it. With `full`
+all value types leave, under one `profile_id`, with the sample labels as attributes: that loses nothing, and is
+for our own files only, as each sample attribute becomes a series label in Pyroscope.
 
 The numbers are the fields of opentelemetry-proto v1.10.0, opentelemetry/proto/profiles/v1development/profiles.proto.
 Profiles that say the same give the same bytes: tables and samples are sorted by what they say.
@@ -48,7 +49,7 @@ _MAPPING, _LOCATION, _FUNCTION, _LINK, _STRING, _ATTRIBUTE, _STACK = range(1, 8)
 
 
 def encode(profiles: Sequence[Profile], *, full: bool = False, root_links: bool = False) -> bytes:
-    """One request with all `profiles`.
+    """One request with all `profiles`; empty if, for receivers, there is nothing in them.
 
     Args:
         profiles: valid ones.
@@ -58,6 +59,8 @@ def encode(profiles: Sequence[Profile], *, full: bool = False, root_links: bool 
     parts = [
         part for profile in profiles for part in _parts(profile, full=full, root_links=root_links)
     ]
+    if not parts and not full:
+        return b""
     attributes = {attribute for part in parts for attribute in part.attributes}
     if any(part.stack for part in parts):
         attributes.add(_FRAME_TYPE)
@@ -113,6 +116,8 @@ def _parts(profile: Profile, *, full: bool, root_links: bool) -> Iterable[_Part]
         if not full and 0 in values:
             stack, link, labels = (tuple(compress(c, values)) for c in (stack, link, labels))
             values = tuple(filter(None, values))
+            if not values:
+                continue
             use = Use(tables, used_rows(stack, len(tables.stacks)))
         yield _Part(
             profile=profile,

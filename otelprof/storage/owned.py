@@ -10,11 +10,11 @@ import errno
 import fcntl
 import os
 import re
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from otelprof.primitives import Lock
 from otelprof.storage.trust import check_private, open_own
 
 OWNER_FILE = "owner"
@@ -32,7 +32,7 @@ class _Held:
     def forget(self) -> None:
         """Begin anew, as in a forked child, which has none."""
         self.identities: set[tuple[int, int]] = set()
-        self.lock = threading.Lock()  # two profilers of a process may want the same
+        self.lock = Lock()  # two profilers of a process may want the same
 
     def __contains__(self, owner: Path) -> bool:
         with suppress(FileNotFoundError):
@@ -129,6 +129,14 @@ class OwnedDirectory:
         with suppress(OSError):  # programs close descriptors that they do not own
             if _identity(os.fstat(self._descriptor)) == self._identity:
                 os.close(self._descriptor)
+
+    def remove(self) -> None:
+        """Remove the directory and all files in it; what cannot be removed stays, and is nobody's."""
+        with suppress(OSError):
+            for path in self.path.iterdir():
+                if path.name != OWNER_FILE:
+                    path.unlink(missing_ok=True)
+        self.remove_if_empty()
 
     def remove_if_empty(self) -> bool:
         """Remove the directory if there is no batch in it; then it is nobody's. False also if it is others' already."""

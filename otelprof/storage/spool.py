@@ -11,12 +11,12 @@ adopts it. Nothing is ever changed in a file but by adding to its end. See docs/
 import errno
 import hashlib
 import os
-import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from otelprof.primitives import Lock
 from otelprof.storage.manifest import MAX_BATCH_BYTES, MAX_MANIFEST_BYTES, Manifest, encode_manifest
 from otelprof.storage.owned import OwnedDirectory, space_of
 from otelprof.storage.records import Kind, framed
@@ -56,7 +56,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._batches: Counter[OwnedDirectory] = Counter()  # those with batches of ours
         self._space_bytes = 0
         self._own: OwnedDirectory | None = None

@@ -111,3 +111,19 @@ def test_names_what_is_asked_for_and_cannot_be_had(
     (line,) = finished.said
     assert line.startswith("otelprof: ")
     assert problem in line
+
+
+def test_names_what_keeps_it_from_starting_and_what_is_misspelt(tmp_path: Path) -> None:
+    variables = {
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flask, otelprof",
+        "OTELPROF_EXPOTER": "file",
+    }
+    finished = run([OTELPROF, "doctor"], tmp_path, variables)
+    misspelt, disabled = finished.said
+    assert misspelt.endswith(
+        "OTELPROF_EXPOTER is not used: there is no such setting; is it OTELPROF_EXPORTER?"
+    )
+    assert disabled == (
+        "otelprof: OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names otelprof: "
+        "opentelemetry-instrument and otelprof run do not start the profiler"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from otelprof import report
 from otelprof.formats import collapsed, gecko, json_profile, otlp, pprof, spans_jsonl, speedscope
 from otelprof.model import SpanRecord
 from tests.support.profiles import (
@@ -43,6 +44,7 @@ CONTENTS = {
     "speedscope": speedscope.encode(PROFILES),
     "gecko": gecko.encode(PROFILES, SPANS),
     "json": json_profile.encode(PROFILES),
+    "html": report.encode(PROFILES, SPANS),
 }
 NAMES = {
     "pprof": "out.pb.gz",
@@ -51,7 +53,10 @@ NAMES = {
     "speedscope": "out.speedscope.json",
     "gecko": "out.gecko.json",
     "json": "out.json",
+    "html": "out.html",
 }
+
+BESIDE = {"pprof": ["out.spans.jsonl"], "otlp": ["out.otlp.spans.jsonl"]}
 
 
 def export(cwd: Path, *arguments: str | Path) -> Finished:
@@ -75,7 +80,10 @@ class TestFormats:
         }
         for name, finished in run_together(commands, directory).items():
             assert (finished.code, finished.out) == (0, ""), finished.err
-            assert names_in(directory / name) == [NAMES[name]]
+            beside = BESIDE.get(name, [])
+            assert names_in(directory / name) == [NAMES[name], *beside]
+            for spans in beside:
+                assert (directory / name / spans).read_bytes() == spans_jsonl.encode(SPANS)
             assert (directory / name / NAMES[name]).read_bytes() == CONTENTS[name]
             assert finished.said[0].startswith(
                 f"otelprof: {NAMES[name]}: 15.0 s, 0.07 s CPU, 2 spans"

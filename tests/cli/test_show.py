@@ -56,7 +56,7 @@ def directory(tmp_path: Path) -> Path:
 
 class TestTables:
     def test_by_function(self, directory: Path) -> None:
-        finished = show(directory, "x.pb.gz")
+        finished = show(directory, "x.pb.gz", "--by", "function")
         assert (finished.code, finished.err) == (0, "")
         assert finished.out == (
             "15.0 s, 0.06 s CPU, 2 spans\n"
@@ -73,9 +73,9 @@ class TestTables:
         lines = [" ".join(line.split()) for line in finished.out.splitlines()[2:]]
         assert lines == [
             "count mean total CPU on thread waiting span mostly in",
-            "1 300.0 ms 300.0 ms 50.0 ms 100.0 ms 200.0 ms request app.db.query 80%",
-            "1 90.0 ms 90.0 ms 30.0 ms 80.0 ms 10.0 ms query app.db.query 100%",
-            "10.0 ms 1,234.0 ms (no span) app.main 100%",
+            "1 300.0 ms 300.0 ms 50.0 ms 100.0 ms 200.0 ms request (waiting, not sampled) 67%",
+            "1 90.0 ms 90.0 ms 30.0 ms 80.0 ms 10.0 ms query app.db.query 89%, mostly not on CPU",
+            "10.0 ms 1,234.0 ms (no span) app.main 100%, mostly not on CPU",
         ]
 
     def test_no_more_rows_than_asked_for(self, directory: Path) -> None:
@@ -116,7 +116,7 @@ class TestTables:
     def test_what_a_run_left(self, tmp_path: Path) -> None:
         ran = run([OTELPROF, "run", "-o", "x.pb.gz", target("busy.py")], tmp_path)
         assert ran.code == 0
-        functions = show(tmp_path, "x.pb.gz", "-n", "200").out
+        functions = show(tmp_path, "x.pb.gz", "-n", "200", "--by", "function").out
         for name in ("burn_checkout", "burn_payment", "burn_outside", "<module>"):
             assert f"__main__.{name}" in functions
         assert "tests.targets.burning.burn" in functions
@@ -152,11 +152,33 @@ class TestErrors:
         assert finished.code == 1
         assert "empty" in finished.err
 
-    def test_a_directory_named_like_a_profile_is_1_and_named(self, directory: Path) -> None:
+    def test_what_is_damaged_in_a_directory_is_left_out_named_and_counted(
+        self, directory: Path
+    ) -> None:
+        whole = show(directory, directory)
         (directory / "odd.pb.gz").mkdir()
+        (directory / "empty.otlp").write_bytes(b"")
+        (directory / "cut.pb.gz").write_bytes((directory / "x.pb.gz").read_bytes()[:-20])
         finished = show(directory, directory)
-        assert finished.code == 1
-        assert "odd.pb.gz" in finished.err
+        assert finished.code == 0
+        for line, name in zip(finished.said, ("cut.pb.gz", "odd.pb.gz", "empty.otlp"), strict=True):
+            assert name in line
+            assert line.endswith("; without it")
+        first, rest = finished.out.split("\n", 1)
+        assert first == f"{whole.out.splitlines()[0]}, 3 unreadable files"
+        assert rest == whole.out.split("\n", 1)[1]
+        (directory / "x.spans.jsonl").write_text("{torn")
+        without_spans = show(directory, "--by", "function", directory)
+        assert without_spans.code == 0
+        assert "x.spans.jsonl" in without_spans.err
+        (directory / "x.pb.gz").unlink()
+        alone = show(directory, directory)
+        assert alone.code == 1
+        assert "cut.pb.gz" in alone.err
+
+    def test_a_file_that_is_named_twice_is_read_once(self, directory: Path) -> None:
+        once, twice = show(directory, "x.pb.gz"), show(directory, "x.pb.gz", "./x.pb.gz", directory)
+        assert once.out == twice.out
 
     def test_wrong_usage_is_2(self, directory: Path) -> None:
         wrong = {

@@ -121,7 +121,7 @@ class TestAConstructorThatHangs:
         bench.pipeline.start()
         bench.collector.give()
         assert not bench.pipeline.shutdown(0.5)
-        assert len(files_in(tmp_path)) == 1
+        wait_until(lambda: len(files_in(tmp_path)) == 1)
         may_go_on.set()
 
     def test_holds_up_no_other_and_no_fork(

@@ -19,11 +19,14 @@ from otelprof.model import Batch
 from otelprof.version import __version__
 from tests.support.profiles import (
     OTHER_SPAN,
+    ROOT,
     ROOT_SPAN_ID,
     ROOTLESS_SPAN,
     SPAN,
     TRACE_ID,
     cpu_and_wall,
+    profile_of,
+    row,
 )
 from tests.support.random_profiles import random_profile
 from tests.support.servers import (
@@ -103,6 +106,27 @@ class TestBothProtocols:
             (arrived,) = receiver.wait_for(1)
         assert (TRACE_ID, ROOT_SPAN_ID) in arrived.links()
         assert (TRACE_ID, SPAN.span_id) not in arrived.links()
+
+    @pytest.mark.parametrize("compression", ["gzip", "none"])
+    def test_what_has_nothing_to_say_is_delivered_and_not_sent(
+        self, protocol: OtlpProtocol, compression: str
+    ) -> None:
+        """A process that computes next to nothing: Parca refuses requests with a profile that has no sample."""
+        idle = profile_of(row(ROOT, values=(0, 400_000)))
+        wall = next(profile for profile in BATCH.profiles if profile.kind == "wall")
+        with receiver_of(protocol) as receiver:
+            settings = OtlpSettings(
+                protocol=protocol,
+                endpoint=receiver.endpoint,
+                compression="gzip" if compression == "gzip" else "none",
+            )
+            with exporting(settings) as exporter:
+                outcome = exporter.export(Batch((idle,)), timeout_s=TIMEOUT_S)
+                assert (outcome, outcome.delivered_bytes) == (DELIVERED, 0)
+                assert exporter.export(Batch((idle, wall)), timeout_s=TIMEOUT_S) == DELIVERED
+            (arrived,) = receiver.wait_for(1)
+        assert arrived.sums() == {"wall": 130_000_000}
+        assert len(arrived.profiles()) == 1
 
     def test_headers_and_user_agent(self, protocol: OtlpProtocol) -> None:
         headers = (("authorization", "Bearer 6d 73"), ("x-scope-orgid", "tenant"))

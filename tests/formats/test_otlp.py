@@ -64,6 +64,13 @@ class TestBytes:
     def test_no_profile_is_a_request_without_resources(self) -> None:
         assert otlp.decode(otlp.encode([])) == []
 
+    def test_a_profile_whose_counts_are_all_0_is_for_our_own_files_only(self) -> None:
+        """Its CPU time is less than half a period, and is counted in a later one."""
+        idle = profile_of(row(LEAF, ROOT, values=(0, 400_000)), row(ROOT, values=(0, 0)))
+        assert [profile.kind for profile in exported(idle, WALL)] == ["wall"]
+        assert otlp.encode([idle]) == b""
+        assert_same(in_full(idle), idle)
+
     def test_a_filename_that_is_no_unicode_does_not_stop_the_flush(self) -> None:
         # os.fsdecode turns the byte 0xFF into this; code objects carry such names.
         odd = row(LEAF._replace(filename="/srv/\udcff/db.py"), ROOT, values=(1, 10))

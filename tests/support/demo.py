@@ -1,13 +1,14 @@
 """Runs the demo as a newcomer does, and reads what it leaves."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from otelprof import summary
-from otelprof.cli.show import Shown, load
+from otelprof import span_table
+from otelprof.cli.inputs import Loaded, load
 
 ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 180
@@ -15,19 +16,25 @@ _TIMEOUT_S = 180
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demo: what it printed, and its profiles."""
+    """A finished demo: where it left its files, what it printed, and its profiles."""
 
+    directory: Path
     output: str
     errors: str
-    shown: Shown
+    shown: Loaded
 
-    def span(self, name: str) -> summary.SpanTime:
+    def span(self, name: str) -> span_table.SpanTime:
         """The row of the table that has this name."""
         return next(time for time in self.table() if time.name == name)
 
-    def table(self) -> list[summary.SpanTime]:
-        """The table that the demo ends with."""
-        return summary.by_span(self.shown.profiles, self.shown.spans)
+    def slowest(self) -> list[list[str]]:
+        """The rows of the table that the demo ends with, as what is printed in their columns."""
+        rows = self.output.partition("mostly in\n")[2].splitlines()
+        return [re.split(r" {2,}", row.strip()) for row in rows if "  " in row]
+
+    def table(self) -> list[span_table.SpanTime]:
+        """All of that table."""
+        return span_table.by_span(self.shown.profiles, self.shown.spans)
 
 
 def run_demo(directory: Path, *arguments: str, **environ: str) -> Demo:
@@ -43,4 +50,6 @@ def run_demo(directory: Path, *arguments: str, **environ: str) -> Demo:
         timeout=_TIMEOUT_S,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    return Demo(finished.stdout, finished.stderr, load(sorted(directory.glob("*.pb.gz"))))
+    return Demo(
+        directory, finished.stdout, finished.stderr, load(sorted(directory.glob("*.pb.gz")))
+    )

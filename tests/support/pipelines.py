@@ -14,6 +14,7 @@ from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Attributes, Batch, Profile, SpanRecord
 from otelprof.pipeline import Pipeline
 from otelprof.threads import OwnThread
+from tests.support.files import files_below
 from tests.support.profiles import LEAF, ROOT, START_UNIX_NS, profile_of, row
 
 PATIENCE_S = 30.0  # for what happens at once, unless it never does
@@ -206,7 +207,7 @@ class Bench:
         exporters: Mapping[str, Callable[[], FakeExporter]],
         *,
         clock: FakeClock | None,
-        on_tick: Callable[[], bool] = lambda: True,
+        on_tick: Callable[[], object] = lambda: None,
         limits: Limits = IN_MEMORY,
         resource: Attributes = RESOURCE,
         destinations: Mapping[str, str] | None = None,
@@ -236,7 +237,7 @@ class Bench:
 def running(
     clock: FakeClock | None = None,
     *,
-    on_tick: Callable[[], bool] = lambda: True,
+    on_tick: Callable[[], object] = lambda: None,
     limits: Limits = IN_MEMORY,
     resource: Attributes = RESOURCE,
     **exporters: FakeExporter | Callable[[], FakeExporter],
@@ -285,7 +286,7 @@ def assert_adds_up(pipeline: Pipeline, name: str) -> None:
 
 def files_in(directory: Path) -> list[Path]:
     """The batches in the spool of `directory`, by name."""
-    return sorted((directory / "spool").rglob("*.batch"))
+    return files_below(directory / "spool", "*.batch")
 
 
 def _builder(exporter: FakeExporter | Callable[[], FakeExporter]) -> Callable[[], FakeExporter]:

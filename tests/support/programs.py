@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from otelprof.formats import pprof, spans_jsonl
 from otelprof.model import Profile, SpanRecord
 from tests.support import core
+from tests.support.files import files_below
 
 TIMEOUT_S = 60.0  # after which a program hangs
 OTELPROF = str(Path(sys.executable).with_name("otelprof"))
@@ -230,5 +231,4 @@ def read_all(directory: Path) -> list[Left]:
 
 def names_in(directory: Path) -> list[str]:
     """The names of all files below a directory."""
-    files: Iterable[Path] = directory.rglob("*")
-    return sorted(str(path.relative_to(directory)) for path in files if path.is_file())
+    return sorted(str(path.relative_to(directory)) for path in files_below(directory))

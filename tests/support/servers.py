@@ -36,6 +36,7 @@ __all__ = [
     "blackhole",
     "grpc_receiver",
     "http_receiver",
+    "otlp_variables",
     "partial_success",
     "raw_receiver",
     "refusing_port",
@@ -365,3 +366,11 @@ ENDPOINTS: dict[str, Callable[[str], str]] = {
     "http/protobuf": lambda address: f"http://{address}/v1development/profiles",
 }
 """The endpoint of the profiles signal at an address, by protocol."""
+
+
+def otlp_variables(protocol: str, address: str) -> dict[str, str]:
+    """Settings of a program that sends profiles there."""
+    return {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT": ENDPOINTS[protocol](address),
+    }

@@ -27,6 +27,8 @@ VARIABLES = (
     ),
     *(f"OTELPROF_HTTP_{name}" for name in ("ENDPOINT", "HEADERS", "TIMEOUT", *TLS_FILES)),
     *(f"OTELPROF_FILE_{name}" for name in ("NAME", "MAX_COUNT", "MAX_SIZE", "MAX_AGE")),
+    *(f"OTELPROF_LOCAL_{name}" for name in ("DIRECTORY", "MAX_SIZE", "MAX_AGE")),
+    *(f"OTELPROF_PULL{name}" for name in ("", "_TOKEN", "_INSECURE")),
     "OTELPROF_STATE_DIR",
     "OTELPROF_SPOOL",
     "OTELPROF_SPOOL_MAX",

@@ -18,4 +18,4 @@ def wait_until(
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"not within {timeout_s} s: {what}"
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import otelprof
+from tests.support.files import files_below
 from tests.targets.burning import tell
 
 HANGS_S = 60.0
@@ -35,13 +36,13 @@ def leave(number: int) -> None:
 
 def batches_of(pid: int) -> list[Path]:
     """What a process has in the spool."""
-    return list(SPOOL.glob(f"*-{pid}-*/*.batch"))
+    return files_below(SPOOL, f"*-{pid}-*/*.batch")
 
 
 def batches_of_others() -> list[Path]:
     """What those that are gone have left there."""
     own = set(batches_of(os.getpid()))
-    return [path for path in SPOOL.glob("*/*.batch") if path not in own]
+    return [path for path in files_below(SPOOL, "*.batch") if path not in own]
 
 
 def wait_for(pid: int) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from otelprof.interfaces import DELIVERED, Outcome
 from otelprof.model import Batch
 from otelprof.pipeline import Pipeline
+from tests.support.files import files_below
 from tests.support.numbered import NUMBER_BYTES, NumberedCollector, pipeline_of
 from tests.support.pipelines import FakeCollector
 from tests.targets.burning import tell
@@ -59,7 +60,7 @@ def started(directory: Path, collector: FakeCollector, rng: random.Random) -> Pi
 def half_written(directory: Path, pid: int, whole_bytes: int) -> bool:
     """Whether a batch of this process's is on the disk in part."""
     sizes: list[int] = []
-    for path in directory.glob(f"spool/*-{pid}-*/*.batch"):
+    for path in files_below(directory / "spool", f"*-{pid}-*/*.batch"):
         with contextlib.suppress(FileNotFoundError):  # it is delivered by now
             sizes.append(path.stat().st_size)
     return any(0 < size < whole_bytes for size in sizes)
@@ -96,7 +97,7 @@ def main() -> None:
     # The last one adopts what is left, and ends as it should.
     pipeline = started(directory, FakeCollector(), rng)
     deadline = time.monotonic() + END_S
-    while list(directory.glob("spool/*/*.batch")) and time.monotonic() < deadline:
+    while files_below(directory / "spool", "*.batch") and time.monotonic() < deadline:
         pipeline.flush(1.0)
     stopped = pipeline.shutdown(END_S)
     left = [str(path) for path in directory.glob("spool/*")]

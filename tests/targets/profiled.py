@@ -15,6 +15,7 @@ import otelprof
 from tests.targets.burning import burn, tell
 
 RATE_HZ = 200.0
+ENDING_S = 10.0
 
 
 def set_provider() -> None:
@@ -55,13 +56,21 @@ def our_threads() -> list[str]:
     )
 
 
+def threads_left() -> list[str]:
+    """Those that do not end: a stop waits until they have done their work, and they end just after that."""
+    deadline = time.monotonic() + ENDING_S
+    while (left := our_threads()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return left
+
+
 def context(output: str) -> None:
     set_provider()
     with otelprof.Profiler(output=output, rate_hz=RATE_HZ) as profiler:
         wait_for_samples(profiler)
         in_span("checkout", burn_checkout)
         running = our_threads()
-    tell(running=running, stopped=our_threads(), health=dict(profiler.health()))
+    tell(running=running, stopped=threads_left(), health=dict(profiler.health()))
 
 
 def twice(output: str) -> None:
@@ -72,7 +81,7 @@ def twice(output: str) -> None:
     again = our_threads()
     burn()
     results = [profiler.stop(), profiler.stop()]
-    tell(once=once, again=again, stopped=our_threads(), results=results)
+    tell(once=once, again=again, stopped=threads_left(), results=results)
 
 
 def nested(first: str, second: str, order: str) -> None:
@@ -88,7 +97,7 @@ def nested(first: str, second: str, order: str) -> None:
     stopped.stop()
     in_span("later", burn_later)
     left.stop()
-    tell(stopped=our_threads())
+    tell(stopped=threads_left())
 
 
 def paused(output: str) -> None:
@@ -213,7 +222,7 @@ def module(output: str) -> None:
     in_span("checkout", burn_checkout)
     results = [otelprof.stop(), otelprof.stop()]
     burn_later()
-    tell(same=same, results=results, stopped=our_threads())
+    tell(same=same, results=results, stopped=threads_left())
 
 
 def disabled(output: str) -> None:
