@@ -116,7 +116,7 @@ def _pipeline(
 ) -> tuple[Pipeline, Callable[[], Mapping[str, int]]]:
     settings = OtlpSettings(protocol="http/protobuf", endpoint=endpoint)
     pipeline = Pipeline(
-        collectors=[Repeating([_profile(kind, stacks) for kind in ("cpu", "wall")])],
+        collectors=[Repeating([profile_of(kind, stacks) for kind in ("cpu", "wall")])],
         exporters={"otlp": lambda: OtlpHttpExporter(settings)},
         take_spans=tuple,
         resource=lambda: (("service.name", "benchmark"),),
@@ -152,7 +152,8 @@ def _cpu_ms(
     return worker_s * 1e3 / flushes, lane_s * 1e3 / flushes
 
 
-def _profile(kind: str, stacks: int) -> Profile:
+def profile_of(kind: str, stacks: int) -> Profile:
+    """A profile with so many stacks, each seen for one period."""
     builder = ProfileBuilder(KINDS[kind])
     for number in range(stacks):
         # The outer half is shared, as in a program: the inner half tells stacks apart.

@@ -1,17 +1,18 @@
 """``python -m examples.shop --port 0``: serve the shop on 127.0.0.1 until SIGINT or SIGTERM."""
 
 import argparse
-import asyncio
 import os
 import signal
+import socket
+import sys
 
-from aiohttp import web
+import uvicorn
 
 from examples.shop import slowness
 from examples.shop.service import create_app
 
 HOST = "127.0.0.1"
-SHUTDOWN_S = 2.0  # for requests that are under way
+SHUTDOWN_S = 2  # for requests that are under way
 
 
 def main() -> None:
@@ -23,21 +24,19 @@ def main() -> None:
         slowness.plant(os.environ.get("SHOP_SLOW", ""))
     except ValueError as error:
         parser.error(str(error))
-    asyncio.run(_serve(port))
-
-
-async def _serve(port: int) -> None:
-    is_stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, is_stopped.set)
-    runner = web.AppRunner(create_app(), access_log=None, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, port).start()
-        print(f"shop listening on http://{HOST}:{runner.addresses[0][1]}", flush=True)
-        await is_stopped.wait()
-    finally:
-        await runner.cleanup()
+        # Once it has shut down, uvicorn raises the signal again, for whoever had it before.
+        signal.signal(number, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
+        create_app(),
+        loop="asyncio",
+        log_level="warning",
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    with socket.create_server((HOST, port)) as listening:
+        # From here on connections wait until the application has started.
+        print(f"shop listening on http://{HOST}:{listening.getsockname()[1]}", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

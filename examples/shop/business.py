@@ -1,19 +1,20 @@
 """What the shop does, apart from HTTP: the functions that a profile of it should name.
 
 Those that take the database run in the thread pool, the others on the event loop. Loops over
-`rounds` and the locks of `contended_lock` do nothing, unless a test has planted slowness there.
+`rounds` and `slow_queries` and the locks of `contended_lock` do nothing, unless a test has planted
+slowness there.
 """
 
-import asyncio
 import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from examples.shop.database import Customer, Database, Product
-from examples.shop.slowness import contended_lock, rounds
+import httpx
 
-SUPPLIER_S = 0.020
+from examples.shop.database import Customer, Database, Product
+from examples.shop.slowness import contended_lock, rounds, slow_queries
+
 MARGIN_PERCENT = 12
 MAX_QUANTITY = 5
 RESTOCK = 40
@@ -31,6 +32,8 @@ class Order:
 def select_products(database: Database, category: str) -> list[Product]:
     for _ in rounds("select_products"):
         pass
+    for statement in slow_queries("/products"):
+        database.rows(statement)
     with contended_lock("/products"):
         rows = database.rows(
             "SELECT id, name, category, price_cents FROM products WHERE ? IN ('', category)",
@@ -74,16 +77,19 @@ def score_products(
 def log_search(database: Database, query: str, hits: int) -> None:
     for _ in rounds("log_search"):
         pass
+    for statement in slow_queries("/search"):
+        database.rows(statement)
     with contended_lock("/search"):
         database.write("INSERT INTO searches (query, hits) VALUES (?, ?)", query, hits)
 
 
-async def ask_supplier(product: Product) -> int:
-    """Ask what a product costs at this moment; the call over the network is simulated."""
+async def ask_supplier(supplier: httpx.AsyncClient, product_id: int) -> int:
+    """Ask what a product costs the shop at this moment, in cents."""
     for _ in rounds("ask_supplier"):
         pass
-    await asyncio.sleep(SUPPLIER_S)
-    return product.price_cents * 3 // 4
+    answer = await supplier.get("/price", params={"product": product_id})
+    cost_cents: int = answer.raise_for_status().json()["cost_cents"]
+    return cost_cents
 
 
 def add_margin(cost_cents: int) -> int:
@@ -95,13 +101,15 @@ def add_margin(cost_cents: int) -> int:
 def save_quote(database: Database, product_id: int, price_cents: int) -> None:
     for _ in rounds("save_quote"):
         pass
+    for statement in slow_queries("/quote"):
+        database.rows(statement)
     with contended_lock("/quote"):
         database.write(
             "INSERT INTO quotes (product_id, price_cents) VALUES (?, ?)", product_id, price_cents
         )
 
 
-def check_order(body: str, products: Sequence[Product]) -> Order:
+def check_order(body: bytes, products: Sequence[Product]) -> Order:
     """Read an order; ValueError if it is none, or cannot be delivered."""
     for _ in rounds("check_order"):
         pass
@@ -127,6 +135,8 @@ def reserve_stock(database: Database, stock_lock: threading.Lock, order: Order) 
     """Take what was ordered out of the stock; an empty shelf is filled again."""
     for _ in rounds("reserve_stock"):
         pass
+    for statement in slow_queries("/checkout"):
+        database.rows(statement)
     # The stock must not change between reading and writing it.
     with contended_lock("/checkout"), stock_lock:
         [(stock,)] = database.rows("SELECT stock FROM products WHERE id = ?", order.product_id)
@@ -151,6 +161,8 @@ def write_order(database: Database, order: Order) -> None:
 def select_customers(database: Database, limit: int) -> list[Customer]:
     for _ in rounds("select_customers"):
         pass
+    for statement in slow_queries("/report"):
+        database.rows(statement)
     with contended_lock("/report"):
         rows = database.rows(
             "SELECT id, name, spent_cents, orders, returns FROM customers LIMIT ?", limit

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -41,16 +42,17 @@ def chromium() -> Path | None:
 def required_speedscope() -> Path:
     """The page, or a skip or a failure of the test that needs it."""
     if not speedscope().is_dir():
-        _missing(f"{speedscope()} is not there")
+        missing(f"{speedscope()} is not there")
     return speedscope()
 
 
 def required_chromium() -> Path:
     """The browser, or a skip or a failure of the test that needs it."""
-    return chromium() or _missing(f"none of {', '.join(_PROGRAMS)} is there")
+    return chromium() or missing(f"none of {', '.join(_PROGRAMS)} is there")
 
 
-def _missing(what: str) -> Path:
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of `what`, or fail it where it is required."""
     reason = f"{what}: run `make browser`"
     if os.environ.get("OTELPROF_REQUIRE_BROWSER") == "1":
         pytest.fail(reason)

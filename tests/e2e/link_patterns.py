@@ -2,7 +2,8 @@
 
 Source: jaegertracing/jaeger-ui, packages/jaeger-ui/src/model/link-patterns.ts: a pattern applies to an attribute by its
 key; each `#{name}` is looked up among the span's attributes, then its resource's, and is encoded as JavaScript's
-`encodeURIComponent` does; one that is nowhere drops the link.
+`encodeURIComponent` does; one that is nowhere drops the link. The page knows the type `attributes` from 2.15 on and
+`tags` in all versions, and what it gets of a resource is without `service.name`.
 """
 
 import json
@@ -21,8 +22,10 @@ def links_of(span: JaegerSpan, ui_config: Path) -> dict[str, str]:
     patterns: list[dict[str, Any]] = json.loads(ui_config.read_text())["linkPatterns"]
     found: dict[str, str] = {}
     for pattern in patterns:
-        assert pattern["type"] in {"attributes", "tags"}, pattern
+        assert pattern["type"] == "tags", pattern
         values = {**span.resource, **span.attributes}
+        if "service.name" not in span.attributes:
+            values.pop("service.name", None)
         names = set(re.findall(r"#\{([^}]*)\}", pattern["url"]))
         if pattern["key"] in span.attributes and names <= values.keys():
             found[pattern["text"]] = re.sub(

@@ -14,6 +14,9 @@ class Received:
         without_doubles: the same, of each profile as it came first.
         links: values of CPU by trace id and span id.
         spans: values by sample type and span id.
+        instances: values by sample type and `service.instance.id`.
+        spans_of: the ids of the spans, by `service.instance.id`.
+        pids: `process.pid`, by `service.instance.id`.
         attributes: of the resources, those that are text.
         profile_ids: in the order in which they came; one that came twice is there twice.
         places: function, line and column of every frame.
@@ -24,6 +27,9 @@ class Received:
         self.without_doubles: Counter[tuple[str, str]] = Counter()
         self.links: Counter[tuple[str, str]] = Counter()
         self.spans: Counter[tuple[str, str]] = Counter()
+        self.instances: Counter[tuple[str, str]] = Counter()
+        self.spans_of: dict[str, set[str]] = {}
+        self.pids: dict[str, int] = {}
         self.profile_ids: list[str] = []
         self.period_ns: set[int] = set()
         self.attributes: dict[str, str] = {}
@@ -36,30 +42,49 @@ class Received:
         dictionary: dict[str, Any] = request["dictionary"]
         strings: list[str] = dictionary["stringTable"]
         for resource_profiles in request["resourceProfiles"]:
-            for attribute in resource_profiles["resource"]["attributes"]:
-                # The file exporter turns inline attributes into references to the string table.
-                key = attribute.get("key") or strings[int(attribute["keyStrindex"])]
-                value = attribute["value"]
-                if "stringValueStrindex" in value:
-                    self.attributes[key] = strings[int(value["stringValueStrindex"])]
-                elif "stringValue" in value:
-                    self.attributes[key] = value["stringValue"]
+            instance = self._read_resource(resource_profiles["resource"]["attributes"], strings)
             for scope_profiles in resource_profiles["scopeProfiles"]:
                 assert scope_profiles["scope"]["name"] == "otelprof"
                 for profile in scope_profiles["profiles"]:
-                    self._read_profile(profile, dictionary, strings)
+                    self._read_profile(profile, dictionary, strings, instance)
+
+    def _read_resource(self, attributes: list[dict[str, Any]], strings: list[str]) -> str:
+        """Returns the `service.instance.id`."""
+        texts: dict[str, str] = {}
+        pid = 0
+        for attribute in attributes:
+            # The file exporter turns inline attributes into references to the string table.
+            key = attribute.get("key") or strings[int(attribute["keyStrindex"])]
+            value = attribute["value"]
+            if "stringValueStrindex" in value:
+                texts[key] = strings[int(value["stringValueStrindex"])]
+            elif "stringValue" in value:
+                texts[key] = value["stringValue"]
+            elif key == "process.pid":
+                pid = int(value["intValue"])
+        self.attributes |= texts
+        instance = texts.get("service.instance.id", "")
+        assert self.pids.setdefault(instance, pid) == pid, "an instance has two processes"
+        return instance
 
     def _read_profile(
-        self, profile: dict[str, Any], dictionary: dict[str, Any], strings: list[str]
+        self,
+        profile: dict[str, Any],
+        dictionary: dict[str, Any],
+        strings: list[str],
+        instance: str,
     ) -> None:
         sample_type: str = strings[int(profile["sampleType"]["typeStrindex"])]
         period_type: str = strings[int(profile["periodType"]["typeStrindex"])]
         self.period_ns.add(int(profile["period"]))
         is_first = profile["profileId"] not in self.profile_ids
         self.profile_ids.append(profile["profileId"])
-        for sample in profile["samples"]:
+        for sample in profile.get(
+            "samples", ()
+        ):  # none where less than a period of CPU time was left
             (value,) = map(int, sample["values"])
             self.sums[sample_type, period_type] += value
+            self.instances[sample_type, instance] += value
             self.without_doubles[sample_type, period_type] += value if is_first else 0
             for location in dictionary["stackTable"][sample["stackIndex"]]["locationIndices"]:
                 for line in dictionary["locationTable"][location]["lines"]:
@@ -70,5 +95,6 @@ class Received:
             if sample.get("linkIndex"):
                 link = dictionary["linkTable"][sample["linkIndex"]]
                 self.spans[sample_type, link["spanId"]] += value
+                self.spans_of.setdefault(instance, set()).add(link["spanId"])
                 if period_type == "cpu":
                     self.links[link["traceId"], link["spanId"]] += value

@@ -6,7 +6,7 @@ Its profiles leave twice: to files, which hold what was collected, and to the ba
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
@@ -40,24 +40,15 @@ class Work:
     wall_ns: int
 
 
-class Served:
-    """A service that has ended.
+class Collected:
+    """What was collected.
 
     Attributes:
-        work: the spans that it ran, in all its processes.
-        errors: what they wrote to stderr.
-        profiles: what was collected, from its files.
+        profiles: from files.
     """
 
-    def __init__(self, name: str, directory: Path, *finished: Finished) -> None:
-        for each in finished:
-            assert each.code == 0, each.err
-        self.name = name
-        self.errors = "".join(each.err for each in finished)
-        self.work = [Work(**span) for each in finished for span in each.facts["spans"]]
-        left = read_all(directory / _PROFILES)
-        self.profiles = [profile for each in left for profile in each.profiles]
-        assert self.profiles, self.errors
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        self.profiles = list(profiles)
 
     def of_kind(self, kind: str) -> list[Profile]:
         """The profiles of a kind, one a flush."""
@@ -75,6 +66,25 @@ class Served:
                 if row:
                     sums[profile.tables.links[row].span_id.hex()] += value
         return +sums
+
+
+class Served(Collected):
+    """A service that has ended.
+
+    Attributes:
+        work: the spans that it ran, in all its processes.
+        errors: what they wrote to stderr.
+    """
+
+    def __init__(self, name: str, directory: Path, *finished: Finished) -> None:
+        for each in finished:
+            assert each.code == 0, each.err
+        left = read_all(directory / _PROFILES)
+        super().__init__(profile for each in left for profile in each.profiles)
+        self.name = name
+        self.errors = "".join(each.err for each in finished)
+        self.work = [Work(**span) for each in finished for span in each.facts["spans"]]
+        assert self.profiles, self.errors
 
     def spans(self, name: str) -> list[Work]:
         """The spans of a name."""
@@ -135,12 +145,17 @@ class Serving:
 
     def wait_until_delivered(self) -> None:
         """Wait until nothing is left to be sent, for a moment."""
-        wait_until(lambda: not waiting(self.directory), 180.0, poll_s=0.01, what="all is delivered")
+        wait_until_delivered(self.directory)
 
     def end(self) -> Finished:
         """Let it end after its round."""
         self.end_file.touch()
         return finish(self.process, timeout_s=120)
+
+
+def wait_until_delivered(directory: Path) -> None:
+    """Wait until nothing of the service in `directory` is left to be sent, for a moment."""
+    wait_until(lambda: not waiting(directory), 180.0, poll_s=0.01, what="all is delivered")
 
 
 def waiting(directory: Path) -> int:
@@ -153,14 +168,14 @@ def serving(name: str, directory: Path, jaeger: Jaeger, **variables: str) -> Ite
     """Run a service until the test lets it end; its profiles go where `variables` say, its traces to Jaeger."""
     end_file = directory / f"end-{len(list(directory.glob('end-*')))}"
     command = [INSTRUMENT, sys.executable, target("traced.py"), str(end_file)]
-    with started(command, directory, _variables(name, directory, jaeger, variables)) as process:
+    with started(command, directory, variables_of(name, directory, jaeger, variables)) as process:
         yield Serving(directory, process, end_file)
 
 
 def serve(name: str, directory: Path, jaeger: Jaeger, **variables: str) -> Served:
     """Run a service for so many rounds, and as many processes after it as it takes to deliver all."""
     command = [INSTRUMENT, sys.executable, target("traced.py"), str(ROUNDS)]
-    with started(command, directory, _variables(name, directory, jaeger, variables)) as process:
+    with started(command, directory, variables_of(name, directory, jaeger, variables)) as process:
         finished = finish(process, timeout_s=120)
     return delivered(name, directory, jaeger, finished, **variables)
 
@@ -173,18 +188,25 @@ def delivered(
     A process waits a second and a half at its end and no longer; what is not sent by then is for the next of its
     service. On a busy machine that happens with a backend in good health.
     """
-    runs = list(finished)
+    heirs = inherit(name, directory, jaeger, **variables)
+    return Served(name, directory, *finished, *heirs)
+
+
+def inherit(name: str, directory: Path, jaeger: Jaeger, **variables: str) -> list[Finished]:
+    """Run as many processes of a service as it takes to deliver what those before have left."""
+    heirs: list[Finished] = []
     while waiting(directory):
-        assert len(runs) < len(finished) + _MOST_HEIRS, f"{waiting(directory)} batches stay"
+        assert len(heirs) < _MOST_HEIRS, f"{waiting(directory)} batches stay"
         with serving(name, directory, jaeger, **variables) as heir:
             heir.wait_until_delivered()
-            runs.append(heir.end())
-    return Served(name, directory, *runs)
+            heirs.append(heir.end())
+    return heirs
 
 
-def _variables(
+def variables_of(
     name: str, directory: Path, jaeger: Jaeger, more: Mapping[str, str]
 ) -> dict[str, str]:
+    """The environment of a service that works in `directory`; its profiles go where `more` says."""
     return {
         "OTEL_SERVICE_NAME": name,
         "OTELPROF_FLUSH": "2s",

@@ -6,15 +6,14 @@ lost. Nothing else doubles.
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.e2e.backends.collector import Ports, collector
 from tests.e2e.backends.jaeger import Jaeger
 from tests.e2e.backends.pyroscope import CPU, WALL, Pyroscope
+from tests.e2e.forwarding import forwarded_to
 from tests.e2e.received import Received
 from tests.e2e.service import delivered, serve, serving, waiting
 from tests.support.ports import free_ports
@@ -27,17 +26,6 @@ SOON = {"OTELPROF_RETRY_BACKOFF": "fixed:1s"}
 FLUSH_S = 2
 # Minutes where all backends are required, which is where tests may take their time.
 OUTAGE_S = 120 if os.environ.get("OTELPROF_REQUIRE_BACKENDS") == "all" else 10
-
-
-def forwarded_to(url: str) -> Callable[[Arrived], Reply]:
-    """An answer that is that of the server at `url`."""
-
-    def forward(request: Arrived) -> Reply:
-        headers = {"Content-Type": request.headers["content-type"]}
-        answer = requests.post(url + request.path, request.body, headers=headers, timeout=30)
-        return Reply(answer.status_code, answer.content)
-
-    return forward
 
 
 def test_a_collector_that_restarts_gets_what_was_collected_without_it(

@@ -45,6 +45,7 @@ def collector(
     *,
     gate: bool = True,
     forwards_to: str = "",
+    forwards_by_grpc_to: str = "",
     traces_to: str = "",
     ports: Ports | None = None,
 ) -> Iterator[Collector]:
@@ -55,6 +56,7 @@ def collector(
         gate: with the feature gate for profiles. Without, a pipeline for them is refused at start, and it takes
             traces only, as most Collectors do.
         forwards_to: base URL of OTLP/HTTP that profiles go to as well.
+        forwards_by_grpc_to: the same with OTLP/gRPC.
         traces_to: address of OTLP/gRPC that traces go to; without, they go to the file where `gate` is off.
         ports: where it listens; without, on free ones.
     """
@@ -64,11 +66,17 @@ def collector(
     exporters = [f"  file: {{path: {written}, append: true}}"]
     if forwards_to:
         exporters.append(f"  otlp_http/profiles: {{endpoint: {forwards_to}}}")
-    if traces_to:
-        exporters.append(f"  otlp_grpc/traces: {{endpoint: {traces_to}, tls: {{insecure: true}}}}")
+    for name, endpoint in (("profiles", forwards_by_grpc_to), ("traces", traces_to)):
+        if endpoint:
+            exporters.append(
+                f"  otlp_grpc/{name}: {{endpoint: {endpoint}, tls: {{insecure: true}}}}"
+            )
     pipelines: list[str] = []
     if gate:
-        pipelines.append(_pipeline("profiles", [FILE, *["otlp_http/profiles"] * bool(forwards_to)]))
+        forwarders = {"otlp_http/profiles": forwards_to, "otlp_grpc/profiles": forwards_by_grpc_to}
+        pipelines.append(
+            _pipeline("profiles", [FILE, *(name for name, there in forwarders.items() if there)])
+        )
     if traces_to or not gate:
         pipelines.append(_pipeline("traces", ["otlp_grpc/traces" if traces_to else FILE]))
     config.write_text(

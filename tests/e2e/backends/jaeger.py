@@ -96,14 +96,21 @@ def _texts(attributes: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @contextmanager
-def jaeger(directory: Path) -> Iterator[Jaeger]:
-    """A Jaeger on loopback, as examples/jaeger has it, but for the ports."""
+def jaeger(directory: Path, *, page: Path | None = None) -> Iterator[Jaeger]:
+    """A Jaeger on loopback, as examples/jaeger has it, but for the ports.
+
+    Args:
+        directory: gets its configuration and its log.
+        page: where its page is, as jaeger-ui builds it: one that is built of its Go module has none.
+    """
     ports = free_ports(4)
     grpc, http, query_http, query_grpc = (f"127.0.0.1:{port}" for port in ports)
     config = yaml.safe_load((_EXAMPLE / "jaeger.yaml").read_text())
     query = config["extensions"]["jaeger_query"]
     query["http"]["endpoint"], query["grpc"]["endpoint"] = query_http, query_grpc
     query["ui"]["config_file"] = str(UI_CONFIG)
+    if page is not None:
+        query["ui"]["assets_path"] = str(page)
     protocols = config["receivers"]["otlp"]["protocols"]
     protocols["grpc"]["endpoint"], protocols["http"]["endpoint"] = grpc, http
     # Else it opens another port for its own metrics.

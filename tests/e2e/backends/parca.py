@@ -17,7 +17,12 @@ from tests.e2e.backends.flamegraphs import FlameGraph
 from tests.e2e.backends.processes import answers, running
 from tests.e2e.backends.programs import PARCA, required
 from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
 from tests.support.wire import Message
+
+# It calls a profile that came by OTLP as its scope is called, and multiplies counts of CPU by their period.
+OTLP_CPU = "otelprof:samples:count:cpu:nanoseconds:delta"
+OTLP_WALL = "otelprof:wall:nanoseconds:wall:nanoseconds:delta"
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,22 @@ class Parca:
                 "merge.query": f"{profile_type}{{{selector}}}",
                 "merge.start": (now - timedelta(hours=1)).isoformat(),
                 "merge.end": (now + timedelta(minutes=1)).isoformat(),
-                # Not its own list of functions: v0.28.0 ends with a nil pointer on profiles without mappings.
+                # Not its own list of functions: v0.28.0 ends with a nil pointer where a frame has the first row of OTLP's
+                # functions, which it takes for the null row before it.
                 "report_type": "REPORT_TYPE_PPROF",
                 "node_trim_threshold": "0",
             },
         )
         return _graph(Message(gzip.decompress(base64.b64decode(answer["pprof"]))))
+
+    def wait_for_total(self, profile_type: str, total: int, **labels: str) -> None:
+        """Wait until profiles with these labels have exactly this."""
+        wait_until(
+            lambda: self.flamegraph(profile_type, **labels).total == total,
+            60.0,
+            poll_s=0.2,
+            what=f"{profile_type} of {labels} is {total}",
+        )
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:
         answer = requests.get(self.url + path, params=parameters, timeout=30)

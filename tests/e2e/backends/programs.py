@@ -45,6 +45,11 @@ class Program:
         digest = f"-{hashlib.sha256(self.recipe.encode()).hexdigest()[:8]}" if self.recipe else ""
         return cache() / f"{self.name}-{self.version}{digest}"
 
+    @property
+    def command(self) -> str:
+        """What builds it."""
+        return "make backends" if self.is_quick else "make backends ALL=1"
+
 
 def cache() -> Path:
     """Where the programs are kept."""
@@ -85,8 +90,7 @@ def required(program: Program) -> Path:
     if program.path.exists():
         _used[program.name] = program.version
         return program.path
-    command = "make backends" if program.is_quick else "make backends ALL=1"
-    reason = f"{program.path} is not there: run `{command}`"
+    reason = f"{program.path} is not there: run `{program.command}`"
     _used.setdefault(program.name, "missing")
     demand = os.environ.get("OTELPROF_REQUIRE_BACKENDS", "")
     if demand == "all" or (demand == "1" and program.is_quick):

@@ -5,10 +5,11 @@ The program is one of the user's own; where there is none, a stand-in with its r
 
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -67,11 +68,14 @@ class Pyroscope:
         spans: Sequence[str] = (),
         traces: Sequence[str] = (),
         query: str = "SelectMergeStacktraces",
+        labels: Mapping[str, str] = MappingProxyType({}),
     ) -> FlameGraph:
-        """What Grafana would show of a service: of all, or of the spans or traces of these ids."""
+        """What Grafana would show of a service: of all, or of the spans or traces of these ids, or with these `labels`."""
+        wanted = {"service_name": service, **labels}
+        selector = ",".join(f'{_quoted(name)}="{value}"' for name, value in wanted.items())
         question: dict[str, Any] = {
             "profileTypeID": profile_type,
-            "labelSelector": f'{{service_name="{service}"}}',
+            "labelSelector": f"{{{selector}}}",
             "maxNodes": _MAX_NODES,
         }
         if spans:
@@ -80,13 +84,19 @@ class Pyroscope:
             question["traceIdSelector"] = list(traces)
         return FlameGraph.of(self.ask(query, **question))
 
-    def wait_for_total(self, service: str, profile_type: str, total: int) -> None:
+    def wait_for_total(
+        self,
+        service: str,
+        profile_type: str,
+        total: int,
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Wait until a service has exactly this: what was pushed can be asked for a moment later."""
         wait_until(
-            lambda: self.flamegraph(service, profile_type).total == total,
+            lambda: self.flamegraph(service, profile_type, labels=labels).total == total,
             60.0,
             poll_s=0.2,
-            what=f"{profile_type} of {service} is {total}",
+            what=f"{profile_type} of {service} {dict(labels)} is {total}",
         )
 
     def types(self) -> set[str]:
@@ -161,6 +171,11 @@ def pyroscope(directory: Path) -> Iterator[Pyroscope]:
 
     with running("pyroscope", command, directory, is_ready):
         yield Pyroscope(url, version)
+
+
+def _quoted(name: str) -> str:
+    """The name of a label in a selector. Those that come by OTLP may have dots."""
+    return f'"{name}"' if "." in name else name
 
 
 def _version(program: str) -> str:

@@ -134,7 +134,7 @@ class StandIn(Pyroscope):
         return {"profileTypes": [{"ID": each, "name": each.partition(":")[0]} for each in ids]}
 
     def _flamegraph(self, question: Json) -> Json:
-        wanted = set(re.findall(r'([\w.]+)="([^"]*)"', question["labelSelector"]))
+        wanted = set(re.findall(r'([\w.]+)"?="([^"]*)"', question["labelSelector"]))
         spans = set(question.get("spanSelector", []))
         traces = set(question.get("traceIdSelector", []))
         stacks: Counter[tuple[str, ...]] = Counter()
