@@ -4,10 +4,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(wildcard otelprof/_native/*.c otelprof/_native/*.h)
 
-.PHONY: demo test check format backends e2e browser proto bench pythons test-core sanitize fuzz soak clean
+.PHONY: demo screenshot test check format backends e2e browser proto bench pythons test-core sanitize fuzz soak clean
 
 demo: $(VENV)/core
 	$(PY) -m examples.demo
+
+# The picture in the README, of the demo's report. Needs the browser.
+screenshot: demo
+	$(PY) -m examples.screenshot demo-out --out docs/images
 
 test: $(VENV)/core
 	$(PY) -m pytest -q $(ARGS)
@@ -23,8 +27,9 @@ format: $(VENV)/ready
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-# The real programs that some tests talk to. Needs Go; a few minutes once, cached outside the tree; 20 more with ALL=1, for Jaeger and Parca.
+# The real programs that some tests talk to. Needs Go; a few minutes once, cached outside the tree; 20 more with ALL=1, for Jaeger and Parca. uWSGI is built by pip.
 backends: $(VENV)/ready
+	$(PY) -m pip install -q "uwsgi>=2.0.28"
 	$(PY) -m tests.e2e.backends $(if $(ALL),--all)
 
 # The end-to-end tests, none of them skipped for a backend that `make backends ALL=1` would have built.
