@@ -86,7 +86,11 @@ class TestChildren:
 
 
 class TestOthersThatGoOn:
-    """A daemon that the program has started, and that is there when it has ended."""
+    """A daemon that the program has started, and that is there when it has ended.
+
+    It looks for its end seldom: each look lets go of the GIL for an instant, and other threads that wait for it begin
+    their 5 ms anew, so that a look each millisecond starves them for many seconds.
+    """
 
     SCRIPT = """
 import os, sys, time
@@ -94,7 +98,7 @@ if os.fork():
     sys.exit()
 os.setsid()
 while not os.path.exists("end") and time.process_time() < 60:
-    sum(i * i for i in range(10_000))
+    sum(i * i for i in range(1_000_000))
 """
 
     def test_keep_their_directory(self, tmp_path: Path) -> None:
